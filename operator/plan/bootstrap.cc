@@ -1,0 +1,115 @@
+// No record, or an older one than the engines show (rule no-record): bootstrap, adopt, or say who
+// holds what and let a human choose.
+#include "operator/plan/candidate.h"
+#include "operator/plan/failover.h"
+
+namespace regroup::plan {
+
+using model::Member;
+
+namespace {
+
+constexpr std::int64_t kNeverRanMs = 20'000;
+
+// A pod that never ran and has no volume cannot hold data; it does not hold up the others forever.
+bool NeverRan(const Context& context, const Member& member) {
+  return member.pod && !context.spec().storage && member.pod->container_id.empty() &&
+         member.pod->restart_count == 0 && member.pod->terminated_container_id.empty() &&
+         context.seen.now - member.pod->first_seen > kNeverRanMs;
+}
+
+struct Survey {
+  int answering = 0;
+  std::string waiting_for;
+  const Member* writer = nullptr;
+  const Member* holder = nullptr;
+  int writers = 0;
+  int holders = 0;
+  std::string names;  // of those that write or hold
+};
+
+Survey Look(const Context& context) {
+  Survey survey;
+  for (const Member& member : context.seen.members) {
+    if (Deleting(member) && !Answers(member)) continue;
+    if (!Answers(member)) {
+      if (!NeverRan(context, member)) survey.waiting_for = member.name;
+      continue;
+    }
+    ++survey.answering;
+    const model::EngineFacts& facts = *member.engine.facts;
+    if (facts.loading) survey.waiting_for = member.name;
+    if (facts.is_primary) {
+      ++survey.writers;
+      survey.writer = &member;
+    }
+    if (facts.keys > 0) {
+      ++survey.holders;
+      survey.holder = &member;
+    }
+    if (facts.is_primary || facts.keys > 0) {
+      survey.names += (survey.names.empty() ? "" : ", ") + member.name + " (" +
+                      std::to_string(facts.keys) + " keys)";
+    }
+  }
+  return survey;
+}
+
+const Member* FirstOf(const Context& context) {
+  const auto& zones = context.spec().preferred_cache_cluster_azs;
+  const Member* best = nullptr;
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || Deleting(member)) continue;
+    const bool preferred = !zones.empty() && member.pod->zone == zones.front();
+    const bool best_preferred =
+        best != nullptr && !zones.empty() && best->pod->zone == zones.front();
+    if (best == nullptr || (preferred && !best_preferred)) best = &member;
+  }
+  return best;
+}
+
+}  // namespace
+
+void PlanBootstrap(Context& context) {
+  context.Watch(model::Attention::kSuspect);
+  context.LookAgain(100);
+  const Survey survey = Look(context);
+  if (survey.answering == 0 || !survey.waiting_for.empty()) {
+    if (survey.writer == nullptr || context.options.no_record) {
+      context.Block("Creating", survey.waiting_for.empty()
+                                    ? "Waiting for the members' pods."
+                                    : "Waiting for " + survey.waiting_for + " to answer.");
+      return;
+    }
+  }
+  if (survey.answering < context.spec().members() && context.seen.members.size() <
+      static_cast<std::size_t>(context.spec().members())) {
+    return;  // the rest are being created
+  }
+  if (survey.writers > 1 || (survey.writers == 0 && survey.holders > 1)) {
+    context.Block("SeveralHolders",
+                  "There is no record of this group's primary, and several members hold data: " +
+                      survey.names + ". Delete the pods whose data you do not want to keep.",
+                  true);
+    return;
+  }
+  const Member* chosen = survey.writer != nullptr  ? survey.writer
+                         : survey.holder != nullptr ? survey.holder
+                                                    : FirstOf(context);
+  if (chosen == nullptr) return;
+  const bool adopted = survey.writer != nullptr || survey.holder != nullptr;
+  context.next.members.clear();
+  for (const Member& member : context.seen.members) {
+    if (member.pod) context.next.members.push_back(member.uid);
+  }
+  context.next.lineage.clear();
+  context.next.suspects.clear();
+  context.next.primary.reset();
+  Grant(context, *chosen, chosen->engine.facts->offset, adopted ? "Adopted" : "FirstPrimary");
+  if (adopted) {
+    context.Do(model::EmitEvent{true, "Adopted", chosen->name +
+                                " was found holding the data without a record, and was adopted."});
+  }
+}
+
+}  // namespace regroup::plan

@@ -1,0 +1,71 @@
+// What the parts of one planning pass share: what was seen, the record as this pass wants it, and
+// the plan under construction. Internal to plan/.
+// Thread: one pass, one thread. Lifetime: the Observed outlives the context.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "operator/model/observed.h"
+#include "operator/model/plan.h"
+
+namespace regroup::plan {
+
+struct Context {
+  const model::Observed& seen;
+  const model::PlanOptions& options;
+  model::NodeGroupRecord next;  // starts as the stored record; a difference becomes the CAS
+  model::Plan plan;
+  std::string blocked;  // why the group cannot do its main job now, in words for a user
+  std::string blocked_reason;
+  bool stalled = false;  // needs a human
+  std::string leaving_uid;  // the member that a smaller group lets go of
+
+  Context(const model::Observed& observed, const model::PlanOptions& plan_options)
+      : seen(observed), options(plan_options), next(observed.group.record) {}
+
+  const model::NodeGroupRecord& record() const { return seen.group.record; }
+  const model::GroupSpec& spec() const { return seen.group.spec; }
+  bool record_changed() const { return !(next == seen.group.record); }
+  bool idle() const { return plan.effects.empty() && !record_changed(); }
+
+  void Say(std::string sentence) { plan.why.push_back(std::move(sentence)); }
+  void Block(std::string reason, std::string message, bool needs_human = false) {
+    blocked_reason = std::move(reason);
+    blocked = std::move(message);
+    stalled = stalled || needs_human;
+  }
+  void Do(model::Effect effect) { plan.effects.push_back(std::move(effect)); }
+  // Look again after `ms` at the latest; the earliest wish wins.
+  void LookAgain(std::int64_t ms) {
+    if (ms < 1) ms = 1;
+    if (plan.requeue_ms < 0 || ms < plan.requeue_ms) plan.requeue_ms = ms;
+  }
+  void Watch(model::Attention attention) {
+    if (attention > plan.attention) plan.attention = attention;
+  }
+};
+
+// A member that answers now, with facts of the process that answers.
+inline bool Answers(const model::Member& member) {
+  return member.engine.reach == model::Reach::kAnswering && member.engine.facts.has_value();
+}
+inline const std::string& RunOf(const model::Member& member) {
+  static const std::string kNone;
+  return member.engine.facts ? member.engine.facts->run_id : kNone;
+}
+inline bool Deleting(const model::Member& member) { return !member.pod || member.pod->deleting; }
+inline bool Contains(const std::vector<std::string>& list, const std::string& value) {
+  for (const std::string& item : list) {
+    if (item == value) return true;
+  }
+  return false;
+}
+inline bool InSyncRecorded(const model::NodeGroupRecord& record, const model::Member& member) {
+  for (const model::MemberRef& ref : record.in_sync) {
+    if (ref.uid == member.uid && ref.run_id == RunOf(member)) return true;
+  }
+  return false;
+}
+
+}  // namespace regroup::plan

@@ -1,0 +1,89 @@
+#include "operator/plan/endpoints.h"
+
+#include <algorithm>
+
+namespace regroup::plan {
+
+using model::Member;
+using model::SliceEndpoint;
+
+namespace {
+
+constexpr int kCutSteps = 4;  // rule old-clients: 0.1, 0.5, 2 and 5 s
+
+SliceEndpoint EndpointOf(const Member& member) {
+  return {member.uid, member.name, member.pod->ip, member.pod->node, member.pod->zone};
+}
+
+bool SliceOk(const model::SliceView& slice, std::int64_t epoch,
+             const std::vector<SliceEndpoint>& endpoints) {
+  return slice.exists && slice.epoch == epoch && slice.endpoints == endpoints;
+}
+
+void Write(Context& context, model::SliceKind kind, const model::SliceView& slice,
+           std::vector<SliceEndpoint> endpoints) {
+  context.Do(model::WriteSlice{kind, context.record().epoch, slice.resource_version,
+                               std::move(endpoints)});
+}
+
+// A former primary's clients may still be on it by an old kube-proxy rule.
+bool StillShedding(const Context& context, const Member& member) {
+  const auto demoted = context.seen.memory.demoted_at.find(member.uid);
+  if (demoted == context.seen.memory.demoted_at.end()) return false;
+  const auto steps = context.seen.memory.clients_cut.find(member.uid);
+  return steps == context.seen.memory.clients_cut.end() || steps->second < kCutSteps;
+}
+
+}  // namespace
+
+bool PlanPrimarySlice(Context& context) {
+  const model::SliceView& slice = context.seen.primary_slice;
+  if (slice.foreign) {
+    context.Block("ForeignObject", "The EndpointSlice of the primary endpoint belongs to somebody "
+                  "else; delete it or rename the group.", true);
+    return false;
+  }
+  if (context.options.endpoints && slice.exists && slice.epoch > context.record().epoch) {
+    return false;
+  }
+  const Member* primary = context.seen.FindMember(context.record().primary->uid);
+  if (primary == nullptr || !primary->pod || primary->pod->ip.empty()) return false;
+  std::vector<SliceEndpoint> wanted{EndpointOf(*primary)};
+  if (SliceOk(slice, context.record().epoch, wanted)) return false;
+  Write(context, model::SliceKind::kPrimary, slice, std::move(wanted));
+  context.Say("the primary endpoint moves to " + primary->name);
+  return true;
+}
+
+void PlanReaderSlice(Context& context) {
+  const model::SliceView& slice = context.seen.reader_slice;
+  if (slice.foreign) {
+    context.Block("ForeignObject", "The EndpointSlice of the reader endpoint belongs to somebody "
+                  "else; delete it or rename the group.", true);
+    return;
+  }
+  if (slice.exists && slice.epoch > context.record().epoch) return;
+  std::vector<SliceEndpoint> wanted;
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || Deleting(member) || member.pod->ip.empty()) continue;
+    bool in_sync = false;
+    for (const model::MemberRef& ref : context.next.in_sync) {
+      in_sync = in_sync || (ref.uid == member.uid && ref.run_id == RunOf(member));
+    }
+    if (!in_sync || !member.engine.facts->link_up) continue;
+    if (context.options.old_clients && StillShedding(context, member)) continue;
+    wanted.push_back(EndpointOf(member));
+  }
+  if (wanted.empty()) {
+    const Member* primary = context.seen.FindMember(context.record().primary->uid);
+    if (primary != nullptr && primary->pod && !primary->pod->ip.empty()) {
+      wanted.push_back(EndpointOf(*primary));
+    }
+  }
+  std::sort(wanted.begin(), wanted.end(),
+            [](const SliceEndpoint& a, const SliceEndpoint& b) { return a.name < b.name; });
+  if (SliceOk(slice, context.record().epoch, wanted)) return;
+  Write(context, model::SliceKind::kReader, slice, std::move(wanted));
+}
+
+}  // namespace regroup::plan

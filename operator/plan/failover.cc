@@ -1,0 +1,351 @@
+#include "operator/plan/failover.h"
+
+#include <algorithm>
+
+#include "operator/plan/candidate.h"
+#include "operator/plan/endpoints.h"
+
+namespace regroup::plan {
+
+using model::EngineChange;
+using model::EngineEffect;
+using model::Member;
+using model::Observed;
+
+namespace {
+
+// Writes were accepted up to lag + 2 s after the last ACK; half a second is for our own timing.
+constexpr std::int64_t kGuardMarginMs = 2500;
+constexpr std::int64_t kCatchUpMs = 1000;  // how long a candidate may drain a fenced primary's tail
+constexpr std::int64_t kFastMs = 10;
+
+EngineEffect Fence(const Member& member, const std::string& reason) {
+  EngineEffect effect;
+  effect.uid = member.uid;
+  effect.run_id = RunOf(member);
+  effect.change = EngineChange::kFence;
+  effect.reason = reason;
+  return effect;
+}
+
+const model::Memory::Ack* AckOf(const Observed& seen, const Member& member) {
+  const auto found = seen.memory.fenced.find(member.uid);
+  if (found == seen.memory.fenced.end() || found->second.run_id != RunOf(member)) return nullptr;
+  return &found->second;
+}
+
+// When the link of a member of the record was proven cut; -1: it is not.
+MonoMs DetachedAt(const Observed& seen, const Member& member) {
+  if (Answers(member)) {
+    const model::Memory::Ack* ack = AckOf(seen, member);
+    return ack == nullptr ? -1 : ack->at;
+  }
+  std::string run = RunOf(member);
+  std::string container = member.pod ? member.pod->container_id : "";
+  if (!ProvenDead(seen, member, run, container)) return -1;
+  return std::max(member.engine.refused_at, member.engine.last_heard);
+}
+
+// Replicas of a dead primary are read out to the end before one is chosen.
+bool StillReading(const Context& context, const std::string& primary_uid, MonoMs since) {
+  for (const Member& member : context.seen.members) {
+    if (member.uid == primary_uid || !Answers(member)) continue;
+    if (!InSyncRecorded(context.record(), member) || member.engine.facts->fenced()) continue;
+    if (member.engine.facts->link_up || member.engine.facts_at < since) return true;
+  }
+  return false;
+}
+
+void Promote(Context& context, const std::string& uid, const std::string& run_id,
+             const std::string& reason) {
+  EngineEffect effect;
+  effect.uid = uid;
+  effect.run_id = run_id;
+  effect.change = EngineChange::kPromote;
+  effect.reason = reason;
+  context.Do(effect);
+  context.Watch(model::Attention::kUrgent);
+  context.LookAgain(kFastMs);
+}
+
+void CloseLineage(Context& context, std::int64_t offset) {
+  auto& lineage = context.next.lineage;
+  if (!lineage.empty() && lineage.back().up_to < 0) lineage.back().up_to = offset;
+}
+
+// True when a round is needed to fence or to detach.
+bool DetachRound(Context& context, const Fault& fault, const std::string& reason) {
+  const Observed& seen = context.seen;
+  const std::string& old_uid = context.record().primary->uid;
+  const bool dead = fault.kind == FaultKind::kDead || fault.kind == FaultKind::kRestarted;
+  for (const Member& member : seen.members) {
+    if (!Answers(member) || member.engine.facts->loading) continue;
+    const bool is_old = member.uid == old_uid;
+    // When every link to a dead process is down already, no detaching is needed.
+    if (!is_old && (dead || !Contains(context.record().members, member.uid))) continue;
+    if (is_old && fault.kind == FaultKind::kRestarted && member.engine.facts->fenced()) continue;
+    if (AckOf(seen, member) == nullptr) {
+      context.Do(Fence(member, is_old ? "fence the old primary: " + reason
+                                      : "detach from the old primary: " + reason));
+    }
+  }
+  return !context.plan.effects.empty();
+}
+
+bool DataCanReturn(const Context& context) { return context.spec().storage.has_value(); }
+
+// Every member of the record is dead or restarted, and nobody holds the lineage.
+bool NobodyHolds(const Context& context) {
+  const Observed& seen = context.seen;
+  for (const Member& member : seen.members) {
+    if (!Contains(context.record().members, member.uid)) continue;
+    if (Answers(member)) {
+      if (InLineage(context.record(), *member.engine.facts) || member.engine.facts->keys > 0) {
+        return false;
+      }
+      continue;
+    }
+    const std::string container = member.pod ? member.pod->container_id : "";
+    if (!ProvenDead(seen, member, RunOf(member), container)) return false;
+  }
+  return true;
+}
+
+const Member* FirstEmpty(const Context& context) {
+  const auto& zones = context.spec().preferred_cache_cluster_azs;
+  const Member* best = nullptr;
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || Deleting(member) || !member.engine.facts->fenced()) continue;
+    const bool preferred = !zones.empty() && member.pod->zone == zones.front();
+    const bool best_preferred = best != nullptr && !zones.empty() &&
+                                best->pod->zone == zones.front();
+    if (best == nullptr || (preferred && !best_preferred) ||
+        (preferred == best_preferred && member.name < best->name)) {
+      best = &member;
+    }
+  }
+  return best;
+}
+
+// With storage: the pod that has the recorded primary's own volume, by its name.
+const Member* OwnVolumeBack(const Context& context) {
+  for (const Member& member : context.seen.members) {
+    if (member.name != context.record().primary->name || !Answers(member)) continue;
+    const model::EngineFacts& facts = *member.engine.facts;
+    if (!Deleting(member) && facts.fenced() && !facts.loading) return &member;
+  }
+  return nullptr;
+}
+
+void NothingPromotable(Context& context, const Fault& fault, const std::string& why_not) {
+  if (!context.options.nothing_promotable) {
+    if (const Member* any = FirstEmpty(context)) Grant(context, *any, 0, "NothingPromotable");
+    return;
+  }
+  const std::string& name = context.record().primary->name;
+  if (DataCanReturn(context)) {
+    if (const Member* back = OwnVolumeBack(context)) {
+      Grant(context, *back, -1, "PrimaryReturned");
+      return;
+    }
+    context.Block("WaitingForPrimary", "No replica can take over (" + why_not +
+                  "); waiting for " + name + " to come back on its own volume.");
+    return;
+  }
+  const Choice holder = ChooseHolder(context.seen, context.record().primary->uid);
+  if (holder.member != nullptr) {
+    Grant(context, *holder.member, holder.offset, "PrimaryLostReplicaBehind");
+    context.Do(model::EmitEvent{true, "DataLost",
+                                holder.member->name + " was not in sync when " + name +
+                                    " was lost; writes that it had not received are gone."});
+    return;
+  }
+  const Member* empty = FirstEmpty(context);
+  if (empty != nullptr && NobodyHolds(context)) {
+    Grant(context, *empty, 0, "AllMembersLost");
+    context.Do(model::EmitEvent{true, "DataLost",
+                                "Every member of this memory-only group was lost; it starts "
+                                "again empty with " + empty->name + "."});
+    return;
+  }
+  context.Block("NothingPromotable", "The primary " + name + " failed (" + fault.words +
+                ") and no replica can take over" + (why_not.empty() ? "." : ": " + why_not + "."));
+}
+
+void ChooseAndGrant(Context& context, const Fault& fault, const std::string& reason) {
+  const Observed& seen = context.seen;
+  const std::string& old_uid = context.record().primary->uid;
+  const Choice choice = ChooseCandidate(seen, context.options, old_uid);
+  const Member* old_primary = seen.FindMember(old_uid);
+  if (choice.member == nullptr) {
+    if (old_primary != nullptr && fault.kind == FaultKind::kNotPrimary && !Deleting(*old_primary)) {
+      Regrant(context, *old_primary, "PrimaryRestored");
+      return;
+    }
+    NothingPromotable(context, fault, choice.why_not);
+    return;
+  }
+  const model::Memory::Ack* ack = old_primary == nullptr ? nullptr : AckOf(seen, *old_primary);
+  if (ack != nullptr && choice.offset < ack->offset && seen.now - ack->at < kCatchUpMs) {
+    context.Say(choice.member->name + " reads the fenced primary's last writes");
+    context.Watch(model::Attention::kUrgent);
+    context.LookAgain(kFastMs);
+    return;
+  }
+  Grant(context, *choice.member, choice.offset, reason);
+}
+
+}  // namespace
+
+Silence ProveSilence(const Observed& seen, const model::PlanOptions& options, const Fault& fault) {
+  Silence silence;
+  const model::NodeGroupRecord& record = seen.group.record;
+  if (!options.proof || fault.kind == FaultKind::kDead || fault.kind == FaultKind::kRestarted) {
+    silence.proven = true;
+    return silence;
+  }
+  const Member* old_primary = seen.FindMember(record.primary->uid);
+  if (old_primary != nullptr && AckOf(seen, *old_primary) != nullptr) {
+    silence.proven = true;
+    return silence;
+  }
+  if (!record.write_guard) {
+    silence.missing = "the write guard was not on, so " + record.primary->name +
+                      " may still take writes";
+    return silence;
+  }
+  MonoMs last = 0;
+  for (const std::string& uid : record.members) {
+    if (uid == record.primary->uid) continue;
+    const Member* member = seen.FindMember(uid);
+    const MonoMs at = member == nullptr ? -1 : DetachedAt(seen, *member);
+    if (at < 0) {
+      silence.missing = (member == nullptr || member->name.empty() ? uid : member->name) +
+                        " may still follow " + record.primary->name;
+      return silence;
+    }
+    last = std::max(last, at);
+  }
+  silence.ready_at = last + seen.group.spec.failover.write_guard_lag_seconds * 1000 +
+                     kGuardMarginMs;
+  silence.proven = seen.now >= silence.ready_at;
+  return silence;
+}
+
+void Grant(Context& context, const Member& member, std::int64_t offset,
+           const std::string& reason) {
+  model::NodeGroupRecord& next = context.next;
+  const std::optional<model::PrimaryRef> old = context.record().primary;
+  CloseLineage(context, offset);
+  next.epoch = std::max(context.record().epoch, context.seen.primary_slice.epoch) + 1;
+  next.primary = model::PrimaryRef{member.uid, member.name, RunOf(member),
+                                   member.pod ? member.pod->container_id : ""};
+  next.write_guard = false;
+  next.in_sync.clear();
+  if (!Contains(next.members, member.uid)) next.members.push_back(member.uid);
+  if (old && old->uid != member.uid && !Contains(next.suspects, old->uid) &&
+      context.seen.FindMember(old->uid) != nullptr) {
+    next.suspects.push_back(old->uid);
+  }
+  std::erase(next.suspects, member.uid);
+  model::Transition transition;
+  transition.id = next.node_group_id + "-" + std::to_string(next.epoch);
+  transition.from_uid = old ? old->uid : "";
+  transition.from_name = old ? old->name : "";
+  transition.to_uid = member.uid;
+  transition.to_name = member.name;
+  transition.reason = reason;
+  transition.stage = model::Stage::kPromoting;
+  transition.started_wall_ms = context.seen.wall_now;
+  next.transition = transition;
+  context.Say("grant epoch " + std::to_string(next.epoch) + " to " + member.name + ": " + reason);
+  Promote(context, member.uid, RunOf(member), reason);
+}
+
+void Regrant(Context& context, const Member& member, const std::string& reason) {
+  Grant(context, member, member.engine.facts->offset, reason);
+}
+
+void PlanFailover(Context& context, const Fault& fault, const std::string& reason) {
+  context.Watch(model::Attention::kUrgent);
+  context.LookAgain(kFastMs);
+  const std::string& old_uid = context.record().primary->uid;
+  const std::string& name = context.record().primary->name;
+  const Member* old_primary = context.seen.FindMember(old_uid);
+  const bool lone = context.record().members.size() <= 1;
+  if (!context.spec().automatic_failover_enabled && !lone && !DataCanReturn(context)) {
+    context.Block("AutomaticFailoverDisabled",
+                  "The primary " + name + " failed (" + fault.words +
+                      "); set spec.automaticFailoverEnabled: true to let a replica take over.");
+    context.LookAgain(1000);
+    return;
+  }
+  if (fault.kind == FaultKind::kDead || fault.kind == FaultKind::kRestarted) {
+    const MonoMs ended = old_primary == nullptr ? 0 : old_primary->engine.fin_at;
+    if (StillReading(context, old_uid, ended)) return;
+  }
+  if (DetachRound(context, fault, reason)) return;
+  const Silence silence = ProveSilence(context.seen, context.options, fault);
+  if (!silence.proven) {
+    context.Say("wait for proof that " + name + " is silent: " +
+                (silence.missing.empty() ? "the write guard takes hold" : silence.missing));
+    if (!silence.missing.empty()) {
+      context.Block("PrimaryNotProvenSilent",
+                    "The primary " + name + " does not answer (" + fault.words + "), but " +
+                        silence.missing + "; no replica is promoted while that is open.");
+    }
+    context.LookAgain(silence.ready_at > 0 ? silence.ready_at - context.seen.now : 200);
+    return;
+  }
+  if (!context.spec().automatic_failover_enabled && !lone) {
+    NothingPromotable(context, fault, "automatic failover is off");
+    return;
+  }
+  ChooseAndGrant(context, fault, reason);
+}
+
+void PlanTransition(Context& context) {
+  const model::PrimaryRef& granted = *context.record().primary;
+  const Member* member = context.seen.FindMember(granted.uid);
+  context.Watch(model::Attention::kUrgent);
+  context.LookAgain(kFastMs);
+  if (member == nullptr || !Answers(*member) || RunOf(*member) != granted.run_id) return;
+  const model::EngineFacts& facts = *member->engine.facts;
+  if (!facts.is_primary) {
+    Promote(context, granted.uid, granted.run_id, context.record().transition->reason);
+    return;
+  }
+  if (PlanPrimarySlice(context)) return;
+  // The new history is recorded before anybody follows it (rule following).
+  RecordHistory(context, facts);
+  const model::Transition& done = *context.record().transition;
+  if (!done.from_uid.empty()) {
+    model::LastFailover last{done.id, done.from_name, done.to_name, done.reason,
+                             context.seen.wall_now,
+                             context.seen.wall_now - done.started_wall_ms, -1};
+    context.next.last_failover = last;
+    context.Do(model::EmitEvent{true, "FailoverCompleted",
+                                done.to_name + " is the primary now, epoch " +
+                                    std::to_string(context.record().epoch) + "; " +
+                                    done.from_name + " was replaced: " + done.reason + "."});
+  } else {
+    context.Do(model::EmitEvent{false, "PrimaryGranted",
+                                done.to_name + " is the first primary."});
+  }
+  context.next.transition.reset();
+}
+
+void RecordHistory(Context& context, const model::EngineFacts& facts) {
+  auto& lineage = context.next.lineage;
+  if (!lineage.empty() && lineage.back().repl_id == facts.repl_id) return;
+  if (!lineage.empty() && facts.repl_id2 == lineage.back().repl_id &&
+      facts.second_repl_offset > 0) {
+    lineage.back().up_to = facts.second_repl_offset - 1;
+  } else {
+    CloseLineage(context, facts.offset);
+  }
+  lineage.push_back({facts.repl_id, -1});
+  while (lineage.size() > model::kLineageMax) lineage.erase(lineage.begin());
+}
+
+}  // namespace regroup::plan

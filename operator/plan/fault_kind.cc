@@ -1,0 +1,125 @@
+#include "operator/plan/fault_kind.h"
+
+#include "operator/plan/context.h"
+
+namespace regroup::plan {
+
+using model::Member;
+using model::Observed;
+using model::Reach;
+
+namespace {
+
+// At rest the fleet asks once a second, so a process is quiet when it missed one answer.
+constexpr std::int64_t kQuietMs = 1120;
+constexpr std::int64_t kStillMs = 1500;
+constexpr std::int64_t kLinkSilenceSeconds = 2;
+constexpr std::int64_t kSuspectPaceMs = 50;
+
+bool NodeIsOut(const Observed& seen, const Member& member) {
+  if (!member.pod || member.pod->node.empty()) return false;
+  for (const model::NodeView& node : seen.nodes) {
+    if (node.name == member.pod->node) return node.out_of_service;
+  }
+  // The Node object is gone. An empty list means that our cache is, not the cluster.
+  return !seen.nodes.empty();
+}
+
+bool KubeletReportedEnd(const Member& member, const std::string& container_id) {
+  if (!member.pod || container_id.empty()) return false;
+  return member.pod->terminated_container_id == container_id &&
+         member.pod->terminated_reason != "ContainerStatusUnknown";
+}
+
+bool HearsPrimary(const Observed& seen, const Member& primary, const Member& replica) {
+  const model::EngineFacts& facts = *replica.engine.facts;
+  if (replica.engine.facts_at <= primary.engine.last_heard) return true;  // older than the suspicion
+  if (!facts.link_up) return false;
+  if (facts.last_io_seconds >= kLinkSilenceSeconds) return false;
+  return replica.engine.offset_still_since == 0 ||
+         seen.now - replica.engine.offset_still_since < kStillMs;
+}
+
+Fault QuietFault(const Observed& seen, const model::PlanOptions& options, const Member& primary) {
+  const model::FailoverSpec& limits = seen.group.spec.failover;
+  const model::EngineView& engine = primary.engine;
+  if (engine.last_heard == 0) return {FaultKind::kUnseen, "it has not answered yet", 200};
+  const std::int64_t quiet_ms = seen.now - engine.last_heard;
+  const bool hung = engine.reach == Reach::kSilent || engine.busy;
+  const std::int64_t limit = hung ? limits.unresponsive_after_ms : limits.unreachable_after_ms;
+  Fault fault{FaultKind::kSuspected, "it has been quiet for " + std::to_string(quiet_ms) + " ms",
+              kSuspectPaceMs};
+  if (engine.busy || engine.reach == Reach::kAnswering || quiet_ms < limit) return fault;
+  if (options.not_on_one_view && !ReplicasAgree(seen, primary)) {
+    fault.words += ", but no replica confirms it";
+    return fault;
+  }
+  fault.kind = hung ? FaultKind::kHung : FaultKind::kGone;
+  return fault;
+}
+
+}  // namespace
+
+bool AllLinksDown(const Observed& seen, const std::string& primary_uid, MonoMs after) {
+  for (const Member& member : seen.members) {
+    if (member.uid == primary_uid || !Answers(member)) continue;
+    const model::EngineFacts& facts = *member.engine.facts;
+    if (facts.is_primary || facts.fenced()) continue;
+    if (facts.link_up || member.engine.facts_at < after) return false;
+  }
+  return true;
+}
+
+bool ReplicasAgree(const Observed& seen, const Member& primary) {
+  bool anyone = false;
+  for (const Member& member : seen.members) {
+    if (member.uid == primary.uid || !Answers(member)) continue;
+    if (seen.now - member.engine.last_heard > kQuietMs) continue;
+    anyone = true;
+    if (!InSyncRecorded(seen.group.record, member) || member.engine.facts->fenced()) continue;
+    if (HearsPrimary(seen, primary, member)) return false;
+  }
+  return anyone;
+}
+
+bool ProvenDead(const Observed& seen, const Member& member, const std::string& run_id,
+                const std::string& container_id) {
+  if (Answers(member)) {
+    // Another process answers there: the old one is gone, because the engine is PID 1.
+    return RunOf(member) != run_id && member.engine.facts->fenced();
+  }
+  if (KubeletReportedEnd(member, container_id)) return true;
+  if (member.engine.reach != Reach::kAnswering && NodeIsOut(seen, member)) return true;
+  return !run_id.empty() && member.engine.fin_run_id == run_id &&
+         member.engine.refused_at >= member.engine.fin_at && member.engine.refused_at > 0;
+}
+
+Fault PrimaryFault(const Observed& seen, const model::PlanOptions& options) {
+  const model::PrimaryRef& granted = *seen.group.record.primary;
+  const Member* primary = seen.FindMember(granted.uid);
+  if (primary == nullptr) return {FaultKind::kVanished, "its pod object is gone", 200};
+  if (Answers(*primary)) {
+    if (RunOf(*primary) != granted.run_id) {
+      return {FaultKind::kRestarted, "another process answers at its pod", -1};
+    }
+    if (!primary->engine.facts->is_primary) {
+      return {FaultKind::kNotPrimary, "it answers as a fenced replica", -1};
+    }
+    if (seen.now - primary->engine.last_heard <= kQuietMs) return {FaultKind::kNone, "", -1};
+  }
+  if (ProvenDead(seen, *primary, granted.run_id, granted.container_id)) {
+    if (AllLinksDown(seen, granted.uid, primary->engine.fin_at)) {
+      return {FaultKind::kDead, "its process ended", -1};
+    }
+    return {FaultKind::kSuspected, "its process ended; a replica has not noticed yet", 5};
+  }
+  Fault fault = QuietFault(seen, options, *primary);
+  if (fault.kind == FaultKind::kSuspected && !primary->pod) {
+    fault.kind = FaultKind::kVanished;
+    fault.words = "its pod object is gone";
+  }
+  if (fault.kind == FaultKind::kUnseen && !primary->pod) fault.kind = FaultKind::kVanished;
+  return fault;
+}
+
+}  // namespace regroup::plan

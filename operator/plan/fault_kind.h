@@ -1,0 +1,45 @@
+// Failure told apart by its kind (design 1.2), and the proof that a process is silent (rule proof).
+// Thread: pure functions. Units: milliseconds of the operator's clock.
+#pragma once
+
+#include <string>
+
+#include "operator/model/observed.h"
+#include "operator/model/plan.h"
+
+namespace regroup::plan {
+
+enum class FaultKind {
+  kNone,       // answers as the process that was granted, and takes writes
+  kUnseen,     // nothing is known yet: no decision may rest on it
+  kSuspected,  // quiet for longer than a poll, shorter than any limit
+  kNotPrimary, // the granted process answers, but it is no primary (fenced, or never promoted)
+  kRestarted,  // another process answers at that pod
+  kDead,       // proof (a)
+  kGone,       // no TCP acknowledgement from its host for unreachable_after_ms, and replicas agree
+  kHung,       // TCP acknowledges, no reply for unresponsive_after_ms, and replicas agree
+  kVanished,   // the pod object is gone and its process does not answer
+};
+
+struct Fault {
+  FaultKind kind = FaultKind::kUnseen;
+  std::string words;           // what was seen, for the log and the Event
+  std::int64_t look_again_ms = -1;
+};
+
+// The kind of fault of the recorded primary.
+Fault PrimaryFault(const model::Observed& seen, const model::PlanOptions& options);
+
+// Proof (a) or (d) for the process `run_id` (container `container_id`, may be empty) of `member`.
+// `links_checked`: also demand that no reachable replica still has its link up.
+bool ProvenDead(const model::Observed& seen, const model::Member& member,
+                const std::string& run_id, const std::string& container_id);
+
+// Every reachable follower says that its link is down, in a reply younger than `after`.
+bool AllLinksDown(const model::Observed& seen, const std::string& primary_uid, MonoMs after);
+
+// Not on one view: at least one other member answers, and none of the in-sync ones hears the
+// primary any more.
+bool ReplicasAgree(const model::Observed& seen, const model::Member& primary);
+
+}  // namespace regroup::plan

@@ -1,0 +1,225 @@
+#include "operator/plan/followers.h"
+
+#include <algorithm>
+
+#include "operator/plan/candidate.h"
+#include "operator/plan/endpoints.h"
+#include "operator/plan/fault_kind.h"
+
+namespace regroup::plan {
+
+using model::EngineChange;
+using model::EngineEffect;
+using model::Member;
+using model::MemberRef;
+
+namespace {
+
+constexpr std::int64_t kInSyncLagSeconds = 1;
+constexpr std::int64_t kSyncPollMs = 100;
+constexpr std::int64_t kCutAtMs[] = {100, 500, 2000, 5000};
+
+EngineEffect Change(const Member& member, EngineChange change, std::string reason) {
+  EngineEffect effect;
+  effect.uid = member.uid;
+  effect.run_id = RunOf(member);
+  effect.change = change;
+  effect.reason = std::move(reason);
+  return effect;
+}
+
+bool Follows(const Member& member, const Member& primary, int port) {
+  const model::EngineFacts& facts = *member.engine.facts;
+  return !facts.is_primary && primary.pod && facts.primary_host == primary.pod->ip &&
+         facts.primary_port == port;
+}
+
+// A partial resync costs nothing, so only full syncs wait for each other.
+bool NeedsFullSync(const Member& member, const model::EngineFacts& primary) {
+  const model::EngineFacts& facts = *member.engine.facts;
+  if (facts.repl_id == primary.repl_id) return false;
+  return !(facts.repl_id == primary.repl_id2 && facts.offset <= primary.second_repl_offset);
+}
+
+const model::ReplicaLine* LineOf(const model::EngineFacts& primary, const Member& member) {
+  if (!member.pod) return nullptr;
+  for (const model::ReplicaLine& line : primary.replicas) {
+    if (line.address == member.pod->ip) return &line;
+  }
+  return nullptr;
+}
+
+bool SyncUnderWay(const model::Observed& seen, const Member& primary, int port) {
+  for (const Member& member : seen.members) {
+    if (member.uid == primary.uid || !Answers(member) || !Follows(member, primary, port)) continue;
+    const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
+    if (member.engine.facts->sync_in_progress || (line != nullptr && !line->online)) return true;
+  }
+  return false;
+}
+
+// Just told to follow, not yet seen to: the next INFO shows it.
+bool Ready(const Member& member) {
+  return Answers(member) && !Deleting(member) && !member.engine.facts->loading;
+}
+
+}  // namespace
+
+void PlanStrangers(Context& context) {
+  const std::string granted = context.record().primary ? context.record().primary->uid : "";
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || member.uid == granted) continue;
+    const bool suspect = Contains(context.record().suspects, member.uid);
+    const auto ack = context.seen.memory.fenced.find(member.uid);
+    const bool acked = ack != context.seen.memory.fenced.end() &&
+                       ack->second.run_id == RunOf(member);
+    if (member.engine.facts->is_primary) {
+      context.Do(Change(member, EngineChange::kFence, "takes writes without being the primary"));
+      context.Watch(model::Attention::kSuspect);
+      context.LookAgain(50);
+    } else if (suspect && !acked) {
+      context.Do(Change(member, EngineChange::kFence, "was granted once: fenced before all else"));
+    } else if (suspect) {
+      std::erase(context.next.suspects, member.uid);
+    }
+  }
+}
+
+void PlanFollowers(Context& context, const Member& primary) {
+  const model::EngineFacts& head = *primary.engine.facts;
+  RecordHistory(context, head);
+  const int port = context.spec().port;
+  bool full_sync = SyncUnderWay(context.seen, primary, port);
+  if (full_sync) context.LookAgain(kSyncPollMs);
+  for (const Member& member : context.seen.members) {
+    if (member.uid == primary.uid || !Ready(member)) continue;
+    if (member.engine.facts->is_primary) continue;  // a stranger: fenced first
+    if (Contains(context.next.suspects, member.uid)) continue;
+    if (member.uid == context.leaving_uid) continue;
+    if (Follows(member, primary, port)) {
+      if (!member.engine.facts->link_up) context.LookAgain(kSyncPollMs);
+      continue;
+    }
+    const bool full = NeedsFullSync(member, head);
+    if (full && full_sync) continue;
+    full_sync = full_sync || full;
+    if (!Contains(context.next.members, member.uid)) context.next.members.push_back(member.uid);
+    EngineEffect follow = Change(member, EngineChange::kFollow, "follow " + primary.name);
+    follow.address = primary.pod->ip;
+    follow.port = port;
+    context.Do(follow);
+    context.Watch(model::Attention::kUrgent);
+    context.LookAgain(kSyncPollMs);
+  }
+}
+
+std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) {
+  const model::Observed& seen = context.seen;
+  std::vector<MemberRef> list;
+  const int port = seen.group.spec.port;
+  for (const Member& member : seen.members) {
+    if (member.uid == primary.uid || !Ready(member) || member.engine.facts->is_primary) continue;
+    if (!Contains(seen.group.record.members, member.uid)) continue;
+    if (member.uid == context.leaving_uid) continue;
+    const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
+    if (line == nullptr || !line->online || line->lag_seconds > kInSyncLagSeconds) continue;
+    if (!Follows(member, primary, port) || !member.engine.facts->link_up) continue;
+    list.push_back({member.uid, RunOf(member)});
+  }
+  std::sort(list.begin(), list.end(),
+            [](const MemberRef& a, const MemberRef& b) { return a.uid < b.uid; });
+  return list;
+}
+
+void PlanInSync(Context& context, const Member& primary) {
+  const model::EngineFacts& head = *primary.engine.facts;
+  const std::vector<MemberRef> now = InSyncNow(context, primary);
+  const bool wanted = context.options.write_guard && !now.empty() &&
+                      context.spec().failover.write_guard == model::WriteGuardPolicy::kAuto;
+  if (wanted && !head.guard_on) {
+    context.Do(Change(primary, EngineChange::kGuardOn, "a replica is in sync"));
+    context.Watch(model::Attention::kUrgent);
+    context.LookAgain(20);
+    return;  // the record follows the engine
+  }
+  context.next.in_sync = now;
+  context.next.write_guard = wanted;
+  if (!wanted && (head.guard_on || context.record().write_guard)) {
+    context.Do(Change(primary, EngineChange::kGuardOff,
+                      now.empty() ? "no replica is in sync" : "the guard is off by policy"));
+    context.LookAgain(50);
+  }
+}
+
+void PlanOldClients(Context& context) {
+  if (!context.options.old_clients) return;
+  for (const auto& [uid, since] : context.seen.memory.demoted_at) {
+    const Member* member = context.seen.FindMember(uid);
+    if (member == nullptr || !Answers(*member) || member->engine.facts->is_primary) continue;
+    const auto found = context.seen.memory.clients_cut.find(uid);
+    const int done = found == context.seen.memory.clients_cut.end() ? 0 : found->second;
+    if (done >= static_cast<int>(std::size(kCutAtMs))) continue;
+    const std::int64_t due_in_ms = since + kCutAtMs[done] - context.seen.now;
+    if (due_in_ms > 0) {
+      context.LookAgain(due_in_ms);
+      continue;
+    }
+    context.Do(Change(*member, EngineChange::kCutClients, "clients of the demoted primary"));
+    context.LookAgain(100);
+  }
+}
+
+void PlanSettings(Context& context) {
+  for (const Member& member : context.seen.members) {
+    if (!Ready(member)) continue;
+    const std::string& run = RunOf(member);
+    std::map<std::string, std::string> wanted = context.seen.live_parameters;
+    // A fenced member serves nothing; one that is in sync goes on serving while its link is broken.
+    if (InSyncRecorded(context.record(), member)) wanted["replica-serve-stale-data"] = "yes";
+    const auto applied = context.seen.memory.applied_parameters.find(run);
+    if (applied != context.seen.memory.applied_parameters.end()) {
+      for (const auto& [name, value] : applied->second) {
+        const auto found = wanted.find(name);
+        if (found != wanted.end() && found->second == value) wanted.erase(found);
+      }
+    }
+    if (!wanted.empty()) {
+      EngineEffect set = Change(member, EngineChange::kSetConfig, "parameters of the spec");
+      set.config = std::move(wanted);
+      context.Do(set);
+    }
+    const auto acl = context.seen.memory.applied_acl.find(run);
+    if (!context.seen.acl_hash.empty() && (acl == context.seen.memory.applied_acl.end() ||
+                                           acl->second != context.seen.acl_hash)) {
+      context.Do(Change(member, EngineChange::kSetAcl, "the default user's rule"));
+    }
+  }
+}
+
+void PlanRoleLabels(Context& context) {
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || Deleting(member)) continue;
+    const bool primary = member.uid == context.record().primary->uid;
+    const std::string role = primary ? "primary" : "replica";
+    if (member.pod->role_label != role) {
+      context.Do(model::LabelRole{member.name, member.uid, role});
+    }
+  }
+}
+
+void PlanFarewells(Context& context) {
+  const std::string granted = context.record().primary ? context.record().primary->uid : "";
+  auto gone = [&](const std::string& uid) {
+    if (uid == granted) return false;
+    const Member* member = context.seen.FindMember(uid);
+    if (member == nullptr) return false;
+    if (member->pod && !member->pod->deleting && !member->pod->failed) return false;
+    if (Answers(*member)) return false;
+    const std::string container = member->pod ? member->pod->container_id : "";
+    return ProvenDead(context.seen, *member, RunOf(*member), container);
+  };
+  std::erase_if(context.next.members, gone);
+  std::erase_if(context.next.suspects, gone);
+}
+
+}  // namespace regroup::plan

@@ -1,0 +1,186 @@
+#include "operator/plan/planner.h"
+
+#include "operator/plan/endpoints.h"
+#include "operator/plan/failover.h"
+#include "operator/plan/followers.h"
+#include "operator/plan/status.h"
+#include "operator/plan/topology.h"
+
+namespace regroup::plan {
+
+using model::Member;
+using model::Observed;
+using model::OwnedKind;
+using model::OwnedState;
+
+namespace {
+
+constexpr std::int64_t kRestLookMs = 1000;
+
+// True when the members may be made: their Secret and ConfigMap exist.
+bool PlanOwned(Context& context) {
+  bool ready = true;
+  for (const auto& [kind, state] : context.seen.owned) {
+    if (state == OwnedState::kForeign) {
+      context.Block("ForeignObject", "An object with a name that this group needs belongs to "
+                    "somebody else; delete it or choose another name for the group.", true);
+      ready = ready && kind != OwnedKind::kSecret && kind != OwnedKind::kConfigMap;
+    }
+    if (state == OwnedState::kAbsent || state == OwnedState::kOutdated) {
+      context.Do(model::ApplyOwned{kind});
+    }
+    if (state == OwnedState::kAbsent &&
+        (kind == OwnedKind::kSecret || kind == OwnedKind::kConfigMap)) {
+      ready = false;
+    }
+  }
+  return ready;
+}
+
+void PlanDeletion(Context& context) {
+  if (!context.seen.group.meta.has_finalizer) return;
+  bool pods = false;
+  for (const Member& member : context.seen.members) {
+    if (!member.pod) continue;
+    pods = true;
+    if (!member.pod->deleting) {
+      context.Do(model::DeleteMember{member.name, member.uid, member.pod->resource_version, -1,
+                                     "the group is deleted"});
+    }
+  }
+  if (pods && !context.seen.group.meta.forget_requested) {
+    context.Block("Deleting", "Waiting for the members' pods to end. If a node will never return, "
+                  "set the annotation regroup.dev/forget-unreachable-members on this group.");
+    context.LookAgain(kRestLookMs);
+    return;
+  }
+  bool volumes = false;
+  if (context.spec().deletion_policy == model::DeletionPolicy::kDelete) {
+    for (const model::VolumeView& volume : context.seen.volumes) {
+      volumes = true;
+      if (!volume.deleting) {
+        context.Do(model::DeleteVolume{volume.name, volume.uid, volume.resource_version});
+      }
+    }
+  }
+  if (!volumes) context.Do(model::SetFinalizer{false});
+}
+
+void PlanServed(Context& context, const Member& primary) {
+  if (PlanPrimarySlice(context)) return;
+  PickLeaving(context, primary);
+  PlanFollowers(context, primary);
+  PlanInSync(context, primary);
+  PlanFarewells(context);
+  PlanRemoval(context);
+  PlanReaderSlice(context);
+  PlanOldClients(context);
+  PlanSettings(context);
+  PlanRoleLabels(context);
+  model::PrimaryRef& granted = *context.next.primary;
+  if (granted.container_id.empty() && primary.pod && primary.pod->restart_count == 0 &&
+      primary.pod->terminated_container_id.empty()) {
+    granted.container_id = primary.pod->container_id;
+  }
+}
+
+std::string ReasonOf(const Fault& fault) {
+  switch (fault.kind) {
+    case FaultKind::kRestarted: return "PrimaryRestarted";
+    case FaultKind::kGone: return "PrimaryUnreachable";
+    case FaultKind::kHung: return "PrimaryUnresponsive";
+    case FaultKind::kVanished: return "PrimaryDeleted";
+    case FaultKind::kNotPrimary: return "PrimaryDeleted";
+    default: return "PrimaryProcessDied";
+  }
+}
+
+bool ReplicaIsReady(const Context& context, const Member& primary) {
+  return context.spec().automatic_failover_enabled && !InSyncNow(context, primary).empty();
+}
+
+void PlanGranted(Context& context) {
+  const Fault fault = PrimaryFault(context.seen, context.options);
+  const Member* primary = context.seen.FindMember(context.record().primary->uid);
+  switch (fault.kind) {
+    case FaultKind::kNone:
+      if (Deleting(*primary) && ReplicaIsReady(context, *primary)) {
+        // Acted on at once: the engine would wait for its replicas, the clients would not.
+        PlanFailover(context, {FaultKind::kNone, "it is being deleted", -1}, "PrimaryDeleted");
+      } else {
+        PlanServed(context, *primary);
+      }
+      return;
+    case FaultKind::kNotPrimary:
+      if (!Deleting(*primary)) {
+        Regrant(context, *primary, "PrimaryRestored");
+        return;
+      }
+      break;
+    case FaultKind::kUnseen:
+    case FaultKind::kSuspected:
+      context.Watch(model::Attention::kSuspect);
+      if (fault.look_again_ms > 0) context.LookAgain(fault.look_again_ms);
+      context.Say("the primary is suspected: " + fault.words);
+      if (fault.look_again_ms > 0 && fault.look_again_ms < 10) {
+        context.Watch(model::Attention::kUrgent);
+      }
+      return;
+    default:
+      break;
+  }
+  context.Say("the primary failed: " + fault.words);
+  PlanFailover(context, fault, ReasonOf(fault));
+}
+
+void PlanMain(Context& context) {
+  const bool can_create = PlanOwned(context);
+  const bool stale = context.options.no_record &&
+                     context.seen.primary_slice.epoch > context.record().epoch;
+  const bool recorded = context.record().epoch > 0 && context.record().primary && !stale;
+  if (!recorded) {
+    if (can_create) PlanCreation(context);
+    if (context.plan.effects.empty()) PlanBootstrap(context);
+    context.LookAgain(200);
+    return;
+  }
+  const std::size_t owned = context.plan.effects.size();
+  PlanStrangers(context);
+  if (context.record().transition) {
+    PlanTransition(context);
+  } else {
+    PlanGranted(context);
+  }
+  // Pods come and go in rounds of their own: never in the way of a failover.
+  const bool busy = context.plan.effects.size() > owned || context.record_changed();
+  if (can_create && !busy) PlanCreation(context);
+}
+
+void Finish(Context& context) {
+  BuildView(context);
+  if (context.record_changed()) context.plan.record = context.next;
+  context.LookAgain(kRestLookMs);
+}
+
+}  // namespace
+
+model::Plan MakePlan(const Observed& seen, const model::PlanOptions& options) {
+  Context context(seen, options);
+  const model::GroupMeta& meta = seen.group.meta;
+  if (meta.deleting) {
+    PlanDeletion(context);
+  } else if (!seen.group.spec_error.empty()) {
+    context.Block("InvalidSpec", seen.group.spec_error, true);
+  } else if (context.spec().paused) {
+    context.Block("Paused", "spec.paused is true: nothing is changed, and nothing fails over.");
+  } else if (!meta.has_finalizer) {
+    context.Do(model::SetFinalizer{true});
+  } else {
+    if (!seen.resolve_error.empty()) context.Block("InvalidSpec", seen.resolve_error, true);
+    PlanMain(context);
+  }
+  Finish(context);
+  return std::move(context.plan);
+}
+
+}  // namespace regroup::plan

@@ -1,0 +1,142 @@
+#include "operator/plan/status.h"
+
+#include <algorithm>
+
+#include "operator/plan/topology.h"
+
+namespace regroup::plan {
+
+using model::Condition;
+using model::ConditionStatus;
+using model::Member;
+
+namespace {
+
+struct Facts {
+  const Member* primary = nullptr;
+  bool serving = false;   // the granted primary answers as primary and is in its slice
+  int replicas = 0;       // in sync
+  int ready = 0;          // members that do their job
+  std::string missing;    // why not Ready
+};
+
+bool Serving(const Context& context, const Member& primary) {
+  if (!Answers(primary) || !primary.engine.facts->is_primary) return false;
+  if (RunOf(primary) != context.record().primary->run_id || context.next.transition) return false;
+  const auto& endpoints = context.seen.primary_slice.endpoints;
+  return context.seen.primary_slice.epoch == context.record().epoch && endpoints.size() == 1 &&
+         endpoints.front().uid == primary.uid;
+}
+
+Facts Gather(const Context& context) {
+  Facts facts;
+  if (context.record().primary) {
+    facts.primary = context.seen.FindMember(context.record().primary->uid);
+  }
+  facts.serving = facts.primary != nullptr && Serving(context, *facts.primary);
+  for (const model::MemberRef& ref : context.next.in_sync) {
+    const Member* member = context.seen.FindMember(ref.uid);
+    if (member != nullptr && !Deleting(*member) && Answers(*member)) ++facts.replicas;
+  }
+  facts.ready = facts.replicas + (facts.serving ? 1 : 0);
+  const int wanted = context.spec().members();
+  if (!facts.serving) {
+    facts.missing = context.blocked.empty() ? "No member serves writes yet." : context.blocked;
+  } else if (facts.ready < wanted) {
+    facts.missing = std::to_string(facts.ready) + " of " + std::to_string(wanted) +
+                    " members are in sync.";
+  } else if (static_cast<int>(LivePods(context.seen).size()) != wanted) {
+    facts.missing = "A member is being removed.";
+  }
+  return facts;
+}
+
+void Put(Context& context, const std::string& type, bool holds, const std::string& reason,
+         const std::string& message) {
+  Condition condition{type, holds ? ConditionStatus::kTrue : ConditionStatus::kFalse, reason,
+                      message, context.seen.group.meta.generation, context.seen.wall_now};
+  for (const Condition& old : context.seen.group.view.conditions) {
+    if (old.type == type && old.status == condition.status) {
+      condition.last_transition_wall_ms = old.last_transition_wall_ms;
+    }
+  }
+  context.plan.view.conditions.push_back(condition);
+}
+
+void PutConditions(Context& context, const Facts& facts) {
+  const bool ready = facts.missing.empty() && !context.stalled;
+  const std::string reason = !context.blocked_reason.empty() ? context.blocked_reason
+                             : facts.serving                 ? "MembersNotInSync"
+                                                             : "NoPrimary";
+  Put(context, "Ready", ready, ready ? "AllMembersInSync" : reason,
+      ready ? "All " + std::to_string(facts.ready) + " members serve." : facts.missing);
+  Put(context, "Available", facts.serving, facts.serving ? "PrimaryServes" : reason,
+      facts.serving ? "The primary endpoint takes writes." : facts.missing);
+  const bool enabled = context.spec().automatic_failover_enabled;
+  const bool failover = enabled && facts.serving && facts.replicas > 0;
+  Put(context, "FailoverReady", failover,
+      failover ? "ReplicaInSync" : enabled ? "NoReplicaInSync" : "AutomaticFailoverDisabled",
+      failover  ? "A replica can take over at any moment."
+      : enabled ? "No replica is in sync, so none could take over."
+                : "spec.automaticFailoverEnabled is not true.");
+  Put(context, "Reconciling", !ready && !context.stalled, ready ? "AsWanted" : reason,
+      ready ? "The group is as its spec wants it." : facts.missing);
+  Put(context, "Stalled", context.stalled, context.stalled ? reason : "Progressing",
+      context.stalled ? context.blocked : "Nothing waits for a human.");
+}
+
+std::string MemberState(const Context& context, const Member& member) {
+  if (Deleting(member)) return "deleting";
+  if (!member.pod->running || member.engine.reach == model::Reach::kUnknown) return "creating";
+  if (!Answers(member)) return "unreachable";
+  const bool primary = context.record().primary && context.record().primary->uid == member.uid;
+  if (primary && member.engine.facts->is_primary) return "available";
+  for (const model::MemberRef& ref : context.next.in_sync) {
+    if (ref.uid == member.uid && ref.run_id == RunOf(member)) return "available";
+  }
+  return "syncing";
+}
+
+void PutMembers(Context& context) {
+  for (const Member& member : context.seen.members) {
+    if (!member.pod) continue;
+    model::MemberStatus status;
+    status.name = member.name;
+    status.uid = member.uid;
+    status.zone = member.pod->zone;
+    status.node = member.pod->node;
+    status.address = member.pod->ip;
+    status.status = MemberState(context, member);
+    const bool granted = context.record().primary && context.record().primary->uid == member.uid;
+    if (status.status == "available") status.current_role = granted ? "primary" : "replica";
+    context.plan.view.members.push_back(status);
+  }
+  std::sort(context.plan.view.members.begin(), context.plan.view.members.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
+}
+
+}  // namespace
+
+void BuildView(Context& context) {
+  model::GroupView& view = context.plan.view;
+  const model::GroupMeta& meta = context.seen.group.meta;
+  const Facts facts = Gather(context);
+  view.observed_generation = meta.generation;
+  view.status = meta.deleting                            ? "deleting"
+                : facts.missing.empty()                  ? "available"
+                : facts.serving || context.record().epoch > 0 ? "modifying"
+                                                         : "creating";
+  PutConditions(context, facts);
+  PutMembers(context);
+  view.primary_endpoint = meta.name + "-primary." + meta.namespace_name + ".svc";
+  view.reader_endpoint = meta.name + "-reader." + meta.namespace_name + ".svc";
+  view.port = context.spec().port;
+  view.replicas = facts.replicas;
+  view.selector = "regroup.dev/group=" + meta.name;
+  view.pending_restart_parameters = context.seen.restart_parameters;
+  view.engine_version_actual = facts.primary != nullptr && facts.primary->engine.facts
+                                   ? facts.primary->engine.facts->version
+                                   : context.seen.group.view.engine_version_actual;
+}
+
+}  // namespace regroup::plan

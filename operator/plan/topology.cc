@@ -1,0 +1,186 @@
+#include "operator/plan/topology.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <set>
+
+namespace regroup::plan {
+
+using model::Member;
+using model::Observed;
+
+namespace {
+
+constexpr std::int64_t kFreshAnswerMs = 1500;
+
+std::string NameOf(const Context& context, int index) {
+  char text[8];
+  std::snprintf(text, sizeof text, "-%03d", index);
+  return context.seen.group.meta.name + text;
+}
+
+bool CrashLoops(const Member& member) {
+  return member.pod->waiting_reason == "CrashLoopBackOff";
+}
+
+// With a volume the name carries the data, so a member on its way out is waited for while its node
+// can still report.
+bool NameComesBack(const Context& context, const Member& member) {
+  if (!context.spec().storage || !member.pod->deleting) return false;
+  for (const model::NodeView& node : context.seen.nodes) {
+    if (node.name == member.pod->node) return node.ready;
+  }
+  return false;
+}
+
+bool Waited(const Observed& seen, const Member& member) {
+  return member.pod->unschedulable && !member.pod->scheduled &&
+         seen.now - member.pod->first_seen >
+             std::int64_t{1000} * seen.group.spec.placement.zone_wait_seconds;
+}
+
+// Zones with at least one node that takes members; a zone that lost its nodes is waited for.
+std::vector<std::string> OpenZones(const Observed& seen) {
+  std::set<std::string> zones;
+  for (const model::NodeView& node : seen.nodes) {
+    if (node.zone.empty()) continue;
+    if (node.ready && node.schedulable) zones.insert(node.zone);
+    const auto lost = seen.memory.node_lost_since.find(node.zone);
+    const std::int64_t wait = std::int64_t{1000} * seen.group.spec.placement.zone_wait_seconds;
+    if (lost != seen.memory.node_lost_since.end() && seen.now - lost->second < wait) {
+      zones.insert(node.zone);
+    }
+  }
+  return {zones.begin(), zones.end()};
+}
+
+void Replace(Context& context, const Member& member, const std::string& reason) {
+  context.Do(model::DeleteMember{member.name, member.uid, member.pod->resource_version, -1,
+                                 reason});
+  context.Say("replace " + member.name + ": " + reason);
+}
+
+bool IsPrimary(const Context& context, const Member& member) {
+  return context.record().primary && context.record().primary->uid == member.uid;
+}
+
+int Usefulness(const Context& context, const Member& member) {
+  if (!Answers(member)) return 0;
+  return InSyncRecorded(context.record(), member) ? 2 : 1;
+}
+
+}  // namespace
+
+std::vector<const Member*> LivePods(const Observed& seen) {
+  std::vector<const Member*> live;
+  for (const Member& member : seen.members) {
+    if (member.pod && !member.pod->deleting && !member.pod->failed) live.push_back(&member);
+  }
+  return live;
+}
+
+std::string ChooseZone(const Observed& seen, const std::vector<std::string>& taken) {
+  const std::vector<std::string> zones = OpenZones(seen);
+  const auto& preferred = seen.group.spec.preferred_cache_cluster_azs;
+  auto rank = [&](const std::string& zone) {
+    const auto found = std::find(preferred.begin(), preferred.end(), zone);
+    return found - preferred.begin();
+  };
+  std::string best;
+  std::int64_t best_mates = -1;
+  for (const std::string& zone : zones) {
+    // ElastiCache's list names a zone for each member; a repeated name asks for more of them there.
+    std::int64_t mates = std::count(taken.begin(), taken.end(), zone);
+    if (!seen.group.spec.multi_az_enabled) {
+      mates -= std::max<std::int64_t>(std::count(preferred.begin(), preferred.end(), zone) - 1, 0);
+    }
+    if (best_mates < 0 || mates < best_mates ||
+        (mates == best_mates && rank(zone) < rank(best))) {
+      best = zone;
+      best_mates = mates;
+    }
+  }
+  return best;
+}
+
+void PlanCreation(Context& context) {
+  std::set<std::string> names;
+  std::vector<std::string> taken;
+  int live = 0;
+  for (const Member& member : context.seen.members) {
+    if (!member.pod) continue;
+    names.insert(member.name);
+    if (member.pod->deleting) {
+      if (NameComesBack(context, member)) ++live;
+      continue;
+    }
+    if (member.pod->failed) {
+      Replace(context, member, "its pod ended and will not run again");
+      continue;
+    }
+    if (CrashLoops(member) && !IsPrimary(context, member)) {
+      Replace(context, member, "its container is in CrashLoopBackOff");
+      continue;
+    }
+    if (CrashLoops(member) && !Answers(member) && !context.spec().storage) {
+      Replace(context, member, "the failed primary is in CrashLoopBackOff");
+      continue;
+    }
+    if (Waited(context.seen, member)) {
+      Replace(context, member, "no node took it in its zone");
+      continue;
+    }
+    ++live;
+    taken.push_back(member.pod->zone);
+  }
+  if (!context.seen.resolve_error.empty()) return;
+  for (int index = 1; live < context.spec().members() && index < 1000; ++index) {
+    const std::string name = NameOf(context, index);
+    if (names.count(name) > 0) continue;
+    const std::string zone = ChooseZone(context.seen, taken);
+    context.Do(model::CreateMember{name, zone, "the group has " + std::to_string(live) + " of " +
+                                                   std::to_string(context.spec().members())});
+    context.Say("create " + name + (zone.empty() ? "" : " in " + zone));
+    taken.push_back(zone);
+    ++live;
+  }
+}
+
+void PickLeaving(Context& context, const Member& primary) {
+  const std::vector<const Member*> live = LivePods(context.seen);
+  if (static_cast<int>(live.size()) <= context.spec().members()) return;
+  if (context.seen.now - primary.engine.last_heard > kFreshAnswerMs || context.record().transition) {
+    return;
+  }
+  const Member* least = nullptr;
+  for (const Member* member : live) {
+    if (IsPrimary(context, *member)) continue;
+    const int useful = Usefulness(context, *member);
+    if (least == nullptr || useful < Usefulness(context, *least) ||
+        (useful == Usefulness(context, *least) && member->name > least->name)) {
+      least = member;
+    }
+  }
+  if (least != nullptr) context.leaving_uid = least->uid;
+}
+
+void PlanRemoval(Context& context) {
+  const Member* leaving = context.seen.FindMember(context.leaving_uid);
+  if (context.leaving_uid.empty() || leaving == nullptr) return;
+  if (InSyncRecorded(context.record(), *leaving)) return;  // the record lets go of it first
+  if (Answers(*leaving) && !leaving->engine.facts->fenced()) {
+    model::EngineEffect fence;
+    fence.uid = leaving->uid;
+    fence.run_id = RunOf(*leaving);
+    fence.change = model::EngineChange::kFence;
+    fence.reason = "the group has one member too many";
+    context.Do(fence);
+    context.LookAgain(20);
+    return;
+  }
+  context.Do(model::DeleteMember{leaving->name, leaving->uid, leaving->pod->resource_version, -1,
+                                 "the group has one member too many"});
+  context.Say("remove " + leaving->name);
+}
+
+}  // namespace regroup::plan
