@@ -1,0 +1,27 @@
+// The transactions that change an engine (design 4): pure builders. Each begins by cutting off the
+// operator user's other connections (rule authority), so a deposed operator's buffered command dies
+// with its connection. `CLIENT KILL` of applications names the user `default`, which spares our own
+// watching connections.
+// Thread: pure functions.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+namespace regroup::redis {
+
+using Transaction = std::vector<std::vector<std::string>>;
+
+// The last reply of Fence, Promote, Follow, GuardOn and GuardOff is INFO replication.
+Transaction Fence(const std::string& operator_user);
+Transaction Promote(const std::string& operator_user);
+Transaction Follow(const std::string& operator_user, const std::string& host, int port);
+Transaction GuardOn(const std::string& operator_user);
+Transaction GuardOff(const std::string& operator_user);
+Transaction CutClients(const std::string& operator_user);
+Transaction SetConfig(const std::string& operator_user,
+                      const std::map<std::string, std::string>& config);
+Transaction SetAcl(const std::string& operator_user, const std::vector<std::string>& default_rules);
+
+}  // namespace regroup::redis

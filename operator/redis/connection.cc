@@ -1,0 +1,199 @@
+#include "operator/redis/connection.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+namespace regroup::redis {
+
+namespace {
+
+Ended Classify(const asio::error_code& error) {
+  if (error == asio::error::eof || error == asio::ssl::error::stream_truncated) return Ended::kFin;
+  if (error == asio::error::connection_refused) return Ended::kRefused;
+  if (error == asio::error::connection_reset || error == asio::error::broken_pipe) {
+    return Ended::kReset;
+  }
+  if (error == asio::error::host_unreachable || error == asio::error::network_unreachable ||
+      error == asio::error::timed_out) {
+    return Ended::kUnreachable;
+  }
+  return Ended::kOther;
+}
+
+}  // namespace
+
+Connection::Connection(asio::io_context& io, ConnectionOptions options, Events events)
+    : io_(io), options_(std::move(options)), events_(std::move(events)), socket_(io),
+      connect_timer_(io) {}
+
+void Connection::Open() {
+  asio::error_code error;
+  const asio::ip::address address = asio::ip::make_address(options_.address, error);
+  if (error) {
+    asio::post(io_, [self = shared_from_this()] { self->End(Ended::kOther, "bad address"); });
+    return;
+  }
+  connect_timer_.expires_after(std::chrono::milliseconds(options_.connect_timeout_ms));
+  connect_timer_.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
+    if (cancelled || self->open_) return;
+    // No TCP answer: the host is gone. TCP but no reply: the process hangs.
+    self->End(self->accepted_ ? Ended::kTimeout : Ended::kUnreachable, "no answer in time");
+  });
+  socket_.async_connect({address, static_cast<unsigned short>(options_.port)},
+                        [self = shared_from_this()](const asio::error_code& failed) {
+                          self->OnConnected(failed);
+                        });
+}
+
+void Connection::OnConnected(const asio::error_code& error) {
+  if (ended_) return;
+  if (error) {
+    End(Classify(error), error.message());
+    return;
+  }
+  accepted_ = true;
+  asio::error_code ignored;
+  socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
+  if (!options_.tls) {
+    Authenticate();
+    return;
+  }
+  tls_context_ = std::make_unique<asio::ssl::context>(asio::ssl::context::tls_client);
+  tls_context_->set_verify_mode(asio::ssl::verify_peer, ignored);
+  tls_context_->add_certificate_authority(asio::buffer(options_.ca_pem), ignored);
+  tls_ = std::make_unique<asio::ssl::stream<asio::ip::tcp::socket&>>(socket_, *tls_context_);
+  tls_->async_handshake(asio::ssl::stream_base::client,
+                        [self = shared_from_this()](const asio::error_code& failed) {
+                          if (self->ended_) return;
+                          if (failed) self->End(Classify(failed), failed.message());
+                          else self->Authenticate();
+                        });
+}
+
+void Connection::Authenticate() {
+  StartRead();
+  Send(EncodeCommand({"AUTH", options_.user, options_.password}), 1, options_.connect_timeout_ms,
+       [self = shared_from_this()](Result<std::vector<Reply>> replies) {
+         if (!replies || self->ended_) return;  // the end is reported by End()
+         // A server without our users is not one of ours, or has the wrong Secret.
+         if (replies->front().is_error) {
+           self->End(Ended::kDenied, "AUTH refused");
+           return;
+         }
+         self->open_ = true;
+         self->connect_timer_.cancel();
+         if (self->events_.on_open) self->events_.on_open();
+       });
+}
+
+void Connection::Send(std::string bytes, std::size_t replies, std::int64_t timeout_ms,
+                      ReplyFn done) {
+  if (ended_) {
+    done(Fail(ErrorCode::kUnavailable, "the connection has ended"));
+    return;
+  }
+  auto timer = std::make_shared<asio::steady_timer>(io_);
+  timer->expires_after(std::chrono::milliseconds(timeout_ms));
+  timer->async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
+    if (!cancelled) self->End(Ended::kTimeout, "no reply in time");
+  });
+  pending_.push_back({replies, {}, std::move(done), timeout_ms, std::move(timer)});
+  out_ += bytes;
+  Write();
+}
+
+void Connection::Write() {
+  if (!writing_.empty() || out_.empty() || ended_) return;
+  writing_.swap(out_);
+  auto done = [self = shared_from_this()](const asio::error_code& error, std::size_t) {
+    self->writing_.clear();
+    if (self->ended_) return;
+    if (error) self->End(Classify(error), error.message());
+    else self->Write();
+  };
+  if (tls_) asio::async_write(*tls_, asio::buffer(writing_), done);
+  else asio::async_write(socket_, asio::buffer(writing_), done);
+}
+
+void Connection::StartRead() {
+  auto done = [self = shared_from_this()](const asio::error_code& error, std::size_t size) {
+    self->OnRead(error, size);
+  };
+  if (tls_) tls_->async_read_some(asio::buffer(buffer_), done);
+  else socket_.async_read_some(asio::buffer(buffer_), done);
+}
+
+void Connection::OnRead(const asio::error_code& error, std::size_t size) {
+  if (ended_) return;
+  if (error) {
+    End(Classify(error), error.message());
+    return;
+  }
+  if (events_.on_bytes) events_.on_bytes();
+  if (!decoder_.Feed({buffer_.data(), size})) {
+    End(Ended::kOther, "reply is too large");
+    return;
+  }
+  Deliver();
+  if (!ended_) StartRead();
+}
+
+void Connection::Deliver() {
+  while (!ended_) {
+    Result<std::optional<Reply>> reply = decoder_.Next();
+    if (!reply || (reply->has_value() && pending_.empty())) {
+      End(Ended::kOther, "reply is not RESP, or was not asked for");
+      return;
+    }
+    if (!reply->has_value()) return;
+    Pending& front = pending_.front();
+    front.got.push_back(std::move(**reply));
+    if (front.got.size() < front.replies) continue;
+    Pending done = std::move(front);
+    pending_.pop_front();
+    done.timer->cancel();
+    done.done(std::move(done.got));
+  }
+}
+
+void Connection::End(Ended how, const std::string& why) {
+  if (ended_) return;
+  std::function<void(Ended)> on_end = std::move(events_.on_end);
+  const bool timed_out = how == Ended::kTimeout;
+  std::deque<Pending> pending;
+  pending.swap(pending_);
+  Close();
+  for (Pending& command : pending) {
+    command.timer->cancel();
+    command.done(Fail(timed_out ? ErrorCode::kDeadlineExceeded : ErrorCode::kUnavailable, why));
+  }
+  if (on_end) on_end(how);
+}
+
+void Connection::Close() {
+  if (ended_) return;
+  ended_ = true;
+  open_ = false;
+  connect_timer_.cancel();
+  asio::error_code ignored;
+  socket_.close(ignored);
+  std::deque<Pending> pending;
+  pending.swap(pending_);
+  for (Pending& command : pending) {
+    command.timer->cancel();
+    command.done(Fail(ErrorCode::kUnavailable, "the connection was closed"));
+  }
+  events_ = {};
+}
+
+std::int64_t Connection::UnacknowledgedMs() {
+  if (ended_ || !accepted_) return 0;
+  tcp_info info{};
+  socklen_t size = sizeof info;
+  if (getsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_INFO, &info, &size) != 0) return 0;
+  if (info.tcpi_unacked == 0) return 0;
+  return std::min<std::int64_t>(info.tcpi_last_data_sent, info.tcpi_last_ack_recv);
+}
+
+}  // namespace regroup::redis

@@ -1,0 +1,92 @@
+// One authenticated connection to one engine, on the Asio thread. Commands are pipelined; a command
+// without an answer at its deadline closes the connection, so that it cannot be answered later.
+// Thread: the Asio thread only. Lifetime: shared; callbacks hold it alive, Close() ends it.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <asio.hpp>
+#include <asio/ssl.hpp>
+
+#include "operator/base/clock.h"
+#include "operator/base/error.h"
+#include "operator/redis/resp_codec.h"
+#include "operator/redis/track.h"
+
+namespace regroup::redis {
+
+struct ConnectionOptions {
+  std::string address;
+  int port = 0;
+  std::string user;
+  std::string password;
+  bool tls = false;
+  std::string ca_pem;
+  std::int64_t connect_timeout_ms = 1000;
+};
+
+class Connection : public std::enable_shared_from_this<Connection> {
+ public:
+  using ReplyFn = std::function<void(Result<std::vector<Reply>>)>;
+
+  struct Events {
+    std::function<void()> on_open;           // connected and authenticated
+    std::function<void(Ended how)> on_end;   // exactly once, unless Close() came first
+    std::function<void()> on_bytes;          // any bytes of a reply
+  };
+
+  Connection(asio::io_context& io, ConnectionOptions options, Events events);
+
+  void Open();
+  void Close();
+  // `bytes` holds `replies` whole commands. The callback runs once, with kUnavailable when the
+  // connection ends first.
+  void Send(std::string bytes, std::size_t replies, std::int64_t timeout_ms, ReplyFn done);
+
+  void SetEvents(Events events) { events_ = std::move(events); }  // before Open()
+  bool open() const { return open_; }
+  bool ended() const { return ended_; }
+  bool waiting() const { return !pending_.empty(); }
+  bool accepted() const { return accepted_; }  // the host's TCP said yes
+  // How long data has been sent and not acknowledged by the host's TCP; 0: nothing is outstanding.
+  std::int64_t UnacknowledgedMs();
+
+ private:
+  struct Pending {
+    std::size_t replies;
+    std::vector<Reply> got;
+    ReplyFn done;
+    std::int64_t timeout_ms;
+    std::shared_ptr<asio::steady_timer> timer;
+  };
+
+  void OnConnected(const asio::error_code& error);
+  void Authenticate();
+  void StartRead();
+  void OnRead(const asio::error_code& error, std::size_t size);
+  void Deliver();
+  void Write();
+  void End(Ended how, const std::string& why);
+
+  asio::io_context& io_;
+  ConnectionOptions options_;
+  Events events_;
+  asio::ip::tcp::socket socket_;
+  std::unique_ptr<asio::ssl::context> tls_context_;
+  std::unique_ptr<asio::ssl::stream<asio::ip::tcp::socket&>> tls_;
+  asio::steady_timer connect_timer_;
+  RespDecoder decoder_;
+  std::array<char, 4096> buffer_{};
+  std::string out_;
+  std::string writing_;
+  std::deque<Pending> pending_;
+  bool accepted_ = false;
+  bool open_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace regroup::redis

@@ -1,0 +1,280 @@
+#include "operator/redis/member_link.h"
+
+#include "operator/redis/pace.h"
+
+namespace regroup::redis {
+
+namespace {
+
+constexpr std::int64_t kOverdueMs = 150;       // an INFO without a reply for so long is worth a look
+constexpr std::int64_t kUnackedGoneMs = 350;   // sent data unacknowledged: the host is gone
+constexpr std::int64_t kSilentMs = 500;        // acknowledged, no reply: the process hangs
+constexpr std::int64_t kInfoDeadlineMs = 3000; // then a fresh connection is tried
+std::uint64_t next_token = 1;                  // the Asio thread only
+
+}  // namespace
+
+MemberLink::MemberLink(asio::io_context& io, const Clock& clock, Target target,
+                       Credentials credentials, Pace pace, Hooks hooks)
+    : io_(io), clock_(clock), target_(std::move(target)), credentials_(std::move(credentials)),
+      pace_(pace), hooks_(std::move(hooks)), timer_(io), overdue_timer_(io) {}
+
+ConnectionOptions MemberLink::OptionsFor(bool control, std::int64_t timeout_ms) const {
+  ConnectionOptions options;
+  options.address = target_.address;
+  options.port = target_.port;
+  options.user = control ? credentials_.control_user : credentials_.watch_user;
+  options.password = control ? credentials_.control_password : credentials_.watch_password;
+  options.tls = credentials_.tls;
+  options.ca_pem = credentials_.ca_pem;
+  options.connect_timeout_ms = timeout_ms;
+  return options;
+}
+
+void MemberLink::Start() { OpenWatch(); }
+
+void MemberLink::Stop() {
+  stopped_ = true;
+  timer_.cancel();
+  overdue_timer_.cancel();
+  for (auto* connection : {&watch_, &idle_, &control_}) {
+    if (*connection) (*connection)->Close();
+    connection->reset();
+  }
+}
+
+void MemberLink::OpenWatch() {
+  if (stopped_) return;
+  auto self = shared_from_this();
+  Connection::Events events;
+  events.on_open = [self] {
+    self->failures_ = 0;
+    self->Ask();
+    if (!self->idle_) self->OpenIdle();
+  };
+  events.on_end = [self](Ended how) { self->OnWatchEnded(how); };
+  events.on_bytes = [self] { self->facts_.last_heard = self->clock_.Now(); };
+  asked_at_ = clock_.Now();
+  watch_ = std::make_shared<Connection>(io_, OptionsFor(false, 1000), std::move(events));
+  watch_->Open();
+}
+
+void MemberLink::OpenIdle() {
+  if (stopped_) return;
+  auto self = shared_from_this();
+  Connection::Events events;
+  events.on_end = [self](Ended how) { self->OnIdleEnded(how); };
+  idle_ = std::make_shared<Connection>(io_, OptionsFor(false, 1000), std::move(events));
+  idle_->Open();
+}
+
+void MemberLink::OnIdleEnded(Ended how) {
+  const bool was_open = idle_ != nullptr;
+  idle_.reset();
+  if (stopped_ || !was_open) return;
+  if (how == Ended::kFin || how == Ended::kReset) {
+    Apply(redis::OnIdleEnded(facts_, how, clock_.Now()));
+  }
+}
+
+void MemberLink::OnWatchEnded(Ended how) {
+  const bool had_opened = failures_ == 0 && facts_.reach == Reach::kAnswering;
+  watch_.reset();
+  if (stopped_) return;
+  const MonoMs now = clock_.Now();
+  if (how == Ended::kTimeout) {
+    Apply(OnReach(facts_, Reach::kSilent, now));
+  } else {
+    Apply(OnConnectFailed(facts_, how, now));
+  }
+  ++failures_;
+  // A lost connection is tried again at once: a refusal is the second half of the proof.
+  const bool at_once = had_opened && (how == Ended::kFin || how == Ended::kReset);
+  Schedule(at_once ? 0 : ReconnectDelayMs(pace_, failures_));
+}
+
+void MemberLink::Schedule(std::int64_t delay_ms) {
+  if (stopped_) return;
+  timer_.expires_after(std::chrono::milliseconds(delay_ms));
+  timer_.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
+    if (!cancelled && !self->stopped_) self->Tick();
+  });
+}
+
+void MemberLink::Tick() {
+  if (!watch_) OpenWatch();
+  else if (watch_->open() && !watch_->waiting()) Ask();
+  if (watch_ && watch_->open() && !idle_) OpenIdle();
+}
+
+void MemberLink::Ask() {
+  if (!watch_ || !watch_->open() || watch_->waiting()) return;
+  asked_at_ = clock_.Now();
+  overdue_told_ = false;
+  auto self = shared_from_this();
+  watch_->Send(EncodeCommand({"INFO"}), 1, kInfoDeadlineMs,
+               [self](Result<std::vector<Reply>> replies) {
+                 self->OnInfoReply(std::move(replies));
+               });
+  CheckOverdue();
+}
+
+// While a reply is owed: is it the host or the process that is silent?
+void MemberLink::CheckOverdue() {
+  overdue_timer_.expires_after(std::chrono::milliseconds(kOverdueMs));
+  overdue_timer_.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
+    if (cancelled || self->stopped_ || !self->watch_ || !self->watch_->waiting()) return;
+    const std::int64_t owed_ms = self->clock_.Now() - self->asked_at_;
+    const std::int64_t unacked_ms = self->watch_->UnacknowledgedMs();
+    Wake wake{!self->overdue_told_, true};
+    self->overdue_told_ = true;
+    if (unacked_ms >= kUnackedGoneMs) {
+      const Wake reach = OnReach(self->facts_, Reach::kUnreachable, self->clock_.Now());
+      wake.wake = wake.wake || reach.wake;
+    } else if (unacked_ms == 0 && owed_ms >= kSilentMs) {
+      const Wake reach = OnReach(self->facts_, Reach::kSilent, self->clock_.Now());
+      wake.wake = wake.wake || reach.wake;
+    }
+    self->Apply(wake);
+    self->CheckOverdue();
+  });
+}
+
+void MemberLink::OnInfoReply(Result<std::vector<Reply>> replies) {
+  if (stopped_) return;
+  overdue_timer_.cancel();
+  if (!replies) return;  // OnWatchEnded follows
+  const Reply& reply = replies->front();
+  const MonoMs now = clock_.Now();
+  if (reply.is_error) {
+    facts_.busy = reply.text.rfind("BUSY", 0) == 0;
+    facts_.last_heard = now;
+    Apply({false, false});
+  } else if (Result<Info> info = ParseInfo(reply.text)) {
+    Wake wake = OnInfo(facts_, *info, now);
+    // While something is going on each answer ends a wait.
+    if (pace_ != Pace::kRest) wake.wake = true;
+    Apply(wake);
+  }
+  Schedule(PollIntervalMs(pace_));
+}
+
+void MemberLink::Apply(const Wake& wake) {
+  hooks_.publish(facts_);
+  if (wake.wake) hooks_.wake(wake.urgent);
+}
+
+void MemberLink::SetPace(Pace pace) {
+  if (pace_ == pace) return;
+  const bool faster = PollIntervalMs(pace) < PollIntervalMs(pace_);
+  pace_ = pace;
+  if (faster) Poke();
+}
+
+void MemberLink::Poke() {
+  if (stopped_) return;
+  if (!watch_) {
+    timer_.cancel();
+    OpenWatch();
+  } else {
+    Ask();
+  }
+}
+
+void MemberLink::Prepare(std::int64_t timeout_ms, SessionFn done) {
+  if (control_ && control_->open()) {
+    done(Session{target_.uid, control_token_});
+    return;
+  }
+  if (control_) control_->Close();
+  const std::uint64_t token = next_token++;
+  auto self = shared_from_this();
+  auto told = std::make_shared<bool>(false);
+  SessionFn once = [told, done = std::move(done)](Result<Session> result) {
+    if (*told) return;
+    *told = true;
+    done(std::move(result));
+  };
+  Connection::Events events;
+  control_ = std::make_shared<Connection>(io_, OptionsFor(true, timeout_ms), Connection::Events{});
+  std::weak_ptr<Connection> weak = control_;
+  events.on_open = [self, weak, token, timeout_ms, once] {
+    const std::shared_ptr<Connection> control = weak.lock();
+    if (!control) return;
+    control->Send(EncodeCommand({"INFO", "server"}), 1, timeout_ms,
+                  [self, control, token, once](Result<std::vector<Reply>> replies) {
+                    self->FinishPrepare(control, token, once, std::move(replies));
+                  });
+  };
+  events.on_end = [self, token, once](Ended how) {
+    if (self->control_token_ == token) self->control_token_ = 0;
+    once(how == Ended::kDenied
+             ? Result<Session>(Fail(ErrorCode::kForbidden, "the engine refused our credentials"))
+             : Result<Session>(Fail(ErrorCode::kUnavailable, "no control connection")));
+  };
+  control_->SetEvents(std::move(events));
+  control_->Open();
+}
+
+void MemberLink::FinishPrepare(const std::shared_ptr<Connection>& control, std::uint64_t token,
+                               const SessionFn& done, Result<std::vector<Reply>> replies) {
+  if (!replies) {
+    done(tl::unexpected<Error>(replies.error()));
+    return;
+  }
+  const std::string& text = replies->front().text;
+  const std::size_t at = text.find("run_id:");
+  if (replies->front().is_error || at == std::string::npos || control != control_) {
+    done(Fail(ErrorCode::kUnavailable, "the engine did not name its run"));
+    return;
+  }
+  control_run_id_ = text.substr(at + 7, text.find('\r', at) - at - 7);
+  control_token_ = token;
+  done(Session{target_.uid, token});
+}
+
+void MemberLink::Execute(const Command& command, std::int64_t timeout_ms, CommandFn done) {
+  if (!control_ || !control_->open() || command.session.token != control_token_ ||
+      control_token_ == 0) {
+    done(Fail(ErrorCode::kConflict, "the control connection is not the one that was prepared"));
+    return;
+  }
+  if (!command.expected_run_id.empty() && command.expected_run_id != control_run_id_) {
+    control_->Close();
+    control_.reset();
+    control_token_ = 0;
+    done(Fail(ErrorCode::kConflict, "another process answers there"));
+    return;
+  }
+  std::string bytes = EncodeCommand({"MULTI"});
+  for (const auto& words : command.transaction) bytes += EncodeCommand(words);
+  bytes += EncodeCommand({"EXEC"});
+  auto self = shared_from_this();
+  control_->Send(bytes, command.transaction.size() + 2, timeout_ms,
+                 [self, done](Result<std::vector<Reply>> replies) {
+                   if (!replies) {
+                     done(tl::unexpected<Error>(replies.error()));
+                     return;
+                   }
+                   CommandReply answer;
+                   answer.answered_at = self->clock_.Now();
+                   const Reply& exec = replies->back();
+                   if (!exec.is_array) answer.replies.push_back("-" + exec.text);
+                   for (const Reply& reply : exec.elements) {
+                     answer.replies.push_back((reply.is_error ? "-" : "") + reply.text);
+                   }
+                   for (const Reply& reply : *replies) {
+                     if (!exec.is_array && reply.is_error) answer.replies.push_back("-" + reply.text);
+                   }
+                   self->Ask();  // the watching side sees the change at once
+                   done(std::move(answer));
+                 });
+}
+
+void MemberLink::DropControl() {
+  if (control_) control_->Close();
+  control_.reset();
+  control_token_ = 0;
+}
+
+}  // namespace regroup::redis

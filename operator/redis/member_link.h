@@ -1,0 +1,71 @@
+// All connections to one member, and the facts that they yield. Internal to redis/.
+// Thread: the Asio thread; `publish` hands a copy of the facts over under the fleet's lock.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "operator/redis/connection.h"
+#include "operator/redis/fleet.h"
+
+namespace regroup::redis {
+
+class MemberLink : public std::enable_shared_from_this<MemberLink> {
+ public:
+  struct Hooks {
+    std::function<void(const MemberFacts& facts)> publish;
+    std::function<void(bool urgent)> wake;
+  };
+  using SessionFn = std::function<void(Result<Session>)>;
+  using CommandFn = std::function<void(Result<CommandReply>)>;
+
+  MemberLink(asio::io_context& io, const Clock& clock, Target target, Credentials credentials,
+             Pace pace, Hooks hooks);
+
+  void Start();
+  void Stop();
+  void SetPace(Pace pace);
+  void Poke();
+  void Prepare(std::int64_t timeout_ms, SessionFn done);
+  void Execute(const Command& command, std::int64_t timeout_ms, CommandFn done);
+  void DropControl();
+
+  const Target& target() const { return target_; }
+
+ private:
+  void OpenWatch();
+  void OpenIdle();
+  void OnWatchEnded(Ended how);
+  void OnIdleEnded(Ended how);
+  void Schedule(std::int64_t delay_ms);
+  void Tick();
+  void Ask();
+  void CheckOverdue();
+  void OnInfoReply(Result<std::vector<Reply>> replies);
+  void Apply(const Wake& wake);
+  ConnectionOptions OptionsFor(bool control, std::int64_t timeout_ms) const;
+  void FinishPrepare(const std::shared_ptr<Connection>& control, std::uint64_t token,
+                     const SessionFn& done, Result<std::vector<Reply>> replies);
+
+  asio::io_context& io_;
+  const Clock& clock_;
+  Target target_;
+  Credentials credentials_;
+  Pace pace_;
+  Hooks hooks_;
+  MemberFacts facts_;
+  asio::steady_timer timer_;
+  asio::steady_timer overdue_timer_;
+  std::shared_ptr<Connection> watch_;
+  std::shared_ptr<Connection> idle_;
+  std::shared_ptr<Connection> control_;
+  std::uint64_t control_token_ = 0;
+  std::string control_run_id_;
+  MonoMs asked_at_ = 0;
+  bool overdue_told_ = false;
+  int failures_ = 0;
+  bool stopped_ = false;
+};
+
+}  // namespace regroup::redis

@@ -1,0 +1,27 @@
+// How often a group's members are asked for INFO: a pure function of its pace.
+#pragma once
+
+#include <cstdint>
+
+#include "operator/redis/fleet.h"
+
+namespace regroup::redis {
+
+// At rest INFO once a second and nothing else (design 1.2); 10 Hz while a member is suspected.
+inline std::int64_t PollIntervalMs(Pace pace) {
+  switch (pace) {
+    case Pace::kRest: return 1000;
+    case Pace::kSuspect: return 100;
+    case Pace::kUrgent: return 40;
+  }
+  return 1000;
+}
+
+// How long until a refused or lost connection is tried again.
+inline std::int64_t ReconnectDelayMs(Pace pace, int failures) {
+  if (pace == Pace::kUrgent) return 20;
+  if (pace == Pace::kSuspect) return 50;
+  return failures < 5 ? 100 : failures < 20 ? 300 : 1000;
+}
+
+}  // namespace regroup::redis

@@ -1,0 +1,71 @@
+#include "operator/redis/resp_codec.h"
+
+#include <hiredis/hiredis.h>
+
+#include <memory>
+
+namespace regroup::redis {
+
+namespace {
+
+Reply Convert(const redisReply& raw) {
+  Reply reply;
+  switch (raw.type) {
+    case REDIS_REPLY_ARRAY:
+      reply.is_array = true;
+      for (std::size_t i = 0; i < raw.elements; ++i) {
+        reply.elements.push_back(Convert(*raw.element[i]));
+      }
+      break;
+    case REDIS_REPLY_INTEGER:
+      reply.text = std::to_string(raw.integer);
+      break;
+    case REDIS_REPLY_ERROR:
+      reply.is_error = true;
+      reply.text.assign(raw.str, static_cast<std::size_t>(raw.len));
+      break;
+    case REDIS_REPLY_NIL:
+      break;
+    default:
+      if (raw.str != nullptr) reply.text.assign(raw.str, static_cast<std::size_t>(raw.len));
+  }
+  return reply;
+}
+
+}  // namespace
+
+std::string EncodeCommand(const std::vector<std::string>& words) {
+  std::string out = "*" + std::to_string(words.size()) + "\r\n";
+  for (const std::string& word : words) {
+    out += "$" + std::to_string(word.size()) + "\r\n";
+    out += word;
+    out += "\r\n";
+  }
+  return out;
+}
+
+RespDecoder::RespDecoder() : reader_(redisReaderCreate()) {}
+RespDecoder::~RespDecoder() { redisReaderFree(reader_); }
+
+Result<void> RespDecoder::Feed(std::string_view bytes) {
+  pending_bytes_ += bytes.size();
+  if (pending_bytes_ > kReplyMaxBytes) return Fail(ErrorCode::kInvalid, "reply is too large");
+  if (redisReaderFeed(reader_, bytes.data(), bytes.size()) != REDIS_OK) {
+    return Fail(ErrorCode::kInvalid, "reply cannot be read");
+  }
+  return {};
+}
+
+Result<std::optional<Reply>> RespDecoder::Next() {
+  void* raw = nullptr;
+  if (redisReaderGetReply(reader_, &raw) != REDIS_OK) {
+    return Fail(ErrorCode::kInvalid, "reply is not RESP");
+  }
+  if (raw == nullptr) return std::optional<Reply>();
+  std::unique_ptr<redisReply, void (*)(void*)> owned(static_cast<redisReply*>(raw),
+                                                     freeReplyObject);
+  pending_bytes_ = 0;
+  return std::optional<Reply>(Convert(*owned));
+}
+
+}  // namespace regroup::redis

@@ -1,0 +1,87 @@
+#include "operator/redis/track.h"
+
+namespace regroup::redis {
+
+namespace {
+
+bool Fenced(const Info& info) {
+  return !info.is_primary && info.primary_host == "127.0.0.1" && info.primary_port == 1;
+}
+
+bool SameReplicas(const Info& a, const Info& b) {
+  if (a.replicas.size() != b.replicas.size()) return false;
+  for (std::size_t i = 0; i < a.replicas.size(); ++i) {
+    const InfoReplica& x = a.replicas[i];
+    const InfoReplica& y = b.replicas[i];
+    const bool x_late = x.lag_seconds > 1;
+    const bool y_late = y.lag_seconds > 1;
+    if (x.address != y.address || x.online != y.online || x_late != y_late) return false;
+  }
+  return true;
+}
+
+Wake Difference(const Info& was, const Info& is) {
+  Wake wake;
+  wake.urgent = was.run_id != is.run_id || was.is_primary != is.is_primary ||
+                (was.link_up && !is.link_up) || !SameReplicas(was, is);
+  wake.wake = wake.urgent || was.repl_id != is.repl_id || was.link_up != is.link_up ||
+              was.primary_host != is.primary_host || was.primary_port != is.primary_port ||
+              was.guard_on != is.guard_on || was.loading != is.loading ||
+              was.sync_in_progress != is.sync_in_progress;
+  return wake;
+}
+
+}  // namespace
+
+Wake OnReach(MemberFacts& facts, Reach reach, MonoMs now) {
+  if (facts.reach == reach) return {};
+  const bool worse = facts.reach == Reach::kAnswering;
+  facts.reach = reach;
+  facts.reach_since = now;
+  return {true, worse};
+}
+
+Wake OnInfo(MemberFacts& facts, const Info& info, MonoMs now) {
+  Wake wake = OnReach(facts, Reach::kAnswering, now);
+  const bool same_run = facts.info && facts.info->run_id == info.run_id;
+  if (!facts.info) {
+    wake = {true, false};
+  } else {
+    const Wake difference = Difference(*facts.info, info);
+    wake.wake = wake.wake || difference.wake;
+    wake.urgent = wake.urgent || difference.urgent;
+  }
+  if (!same_run || facts.info->read_offset != info.read_offset) facts.offset_still_since = now;
+  if (!Fenced(info)) facts.fenced_since = 0;
+  else if (facts.fenced_since == 0 || !same_run) facts.fenced_since = now;
+  if (info.is_primary || info.link_up) facts.link_down_since = 0;
+  else if (facts.link_down_since == 0 || !same_run) facts.link_down_since = now;
+  facts.info = info;
+  facts.info_at = now;
+  facts.last_heard = now;
+  facts.busy = false;
+  return wake;
+}
+
+Wake OnIdleEnded(MemberFacts& facts, Ended how, MonoMs now) {
+  if (how == Ended::kFin && facts.info) {
+    facts.fin_run_id = facts.info->run_id;
+    facts.fin_at = now;
+    facts.refused_at = 0;
+  }
+  return {true, true};
+}
+
+Wake OnConnectFailed(MemberFacts& facts, Ended how, MonoMs now) {
+  if (how == Ended::kRefused) {
+    const bool news = facts.fin_at > 0 && facts.refused_at == 0;
+    if (news) facts.refused_at = now;
+    Wake wake = OnReach(facts, Reach::kRefused, now);
+    return {wake.wake || news, wake.urgent || news};
+  }
+  if (how == Ended::kDenied) return OnReach(facts, Reach::kDenied, now);
+  if (how == Ended::kUnreachable) return OnReach(facts, Reach::kUnreachable, now);
+  return {};
+}
+
+}  // namespace regroup::redis
