@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "operator/base/log.h"
+#include "operator/kube/transport.h"
 
 namespace regroup::kube {
 
