@@ -1,0 +1,38 @@
+// N workers that take keys and reconcile them, one worker a key at a time.
+// Thread: Start and Stop from one thread. Stop returns when every worker has stopped; a reconcile
+// function ends its pass soon after its stop_token asks it to.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "operator/runtime/work_queue.h"
+
+namespace regroup::runtime {
+
+struct Outcome {
+  bool ok = true;                // false: again after a growing back-off
+  std::int64_t requeue_ms = -1;  // 0: at once; -1: only when woken
+};
+
+class Controller {
+ public:
+  using ReconcileFn = std::function<Outcome(const std::string& key, std::stop_token stop)>;
+
+  Controller(WorkQueue& queue, int workers, ReconcileFn reconcile);
+  ~Controller();
+  void Start();
+  void Stop();
+
+ private:
+  void Work(const std::stop_token& stop);
+
+  WorkQueue& queue_;
+  const int workers_;
+  ReconcileFn reconcile_;
+  std::vector<std::jthread> threads_;
+};
+
+}  // namespace regroup::runtime

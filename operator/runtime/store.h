@@ -1,0 +1,123 @@
+// Pruned objects by key, with an index by group: what the reflectors saw, and at once what our own
+// writes answered (read-your-writes). Knows no Redis and no JSON.
+// Thread: any. Lifetime: values are shared and immutable; a reader keeps what it got.
+// Source: notes on controller semantics A2, A3.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace regroup::runtime {
+
+template <typename T>
+struct Item {
+  std::string key;    // "namespace/name"
+  std::string uid;
+  std::int64_t version = 0;  // resourceVersion as a number; comparable within a resource type
+  std::string group;  // index key, may be empty
+  std::shared_ptr<const T> value;
+};
+
+template <typename T>
+class Store {
+ public:
+  // Atomic replacement from a list. Items newer than the list (our own writes) stay. Returns the
+  // groups that were touched.
+  std::vector<std::string> Replace(std::vector<Item<T>> items, std::int64_t list_version) {
+    std::lock_guard lock(mutex_);
+    std::map<std::string, Item<T>> next;
+    std::set<std::string> touched;
+    for (Item<T>& item : items) {
+      const auto old = items_.find(item.key);
+      if (old == items_.end() || old->second.version != item.version) touched.insert(item.group);
+      next[item.key] = std::move(item);
+    }
+    for (auto& [key, old] : items_) {
+      const auto found = next.find(key);
+      if (found != next.end() && found->second.version >= old.version) continue;
+      if (old.version > list_version) next[key] = old;
+      else touched.insert(old.group);
+    }
+    items_.swap(next);
+    return {touched.begin(), touched.end()};
+  }
+
+  // From a watch, or the answer of our own write. False: older than what is held, or of a UID that
+  // is known to be gone.
+  bool Put(Item<T> item) {
+    std::lock_guard lock(mutex_);
+    if (gone_.count(item.uid) > 0) return false;
+    const auto old = items_.find(item.key);
+    if (old != items_.end() && old->second.uid == item.uid &&
+        old->second.version >= item.version) {
+      return false;
+    }
+    items_[item.key] = std::move(item);
+    return true;
+  }
+
+  // Leaves a tombstone, so that a late event cannot bring a deleted object back.
+  bool Remove(const std::string& key, const std::string& uid, std::int64_t) {
+    std::lock_guard lock(mutex_);
+    if (gone_.insert(uid).second) order_.push_back(uid);
+    while (order_.size() > kTombstonesMax) {
+      gone_.erase(order_.front());
+      order_.pop_front();
+    }
+    const auto old = items_.find(key);
+    if (old == items_.end() || old->second.uid != uid) return false;
+    items_.erase(old);
+    return true;
+  }
+
+  std::shared_ptr<const T> Get(const std::string& key) const {
+    std::lock_guard lock(mutex_);
+    const auto found = items_.find(key);
+    return found == items_.end() ? nullptr : found->second.value;
+  }
+
+  std::vector<std::shared_ptr<const T>> ByGroup(const std::string& group) const {
+    std::lock_guard lock(mutex_);
+    std::vector<std::shared_ptr<const T>> out;
+    for (const auto& [key, item] : items_) {
+      if (item.group == group) out.push_back(item.value);
+    }
+    return out;
+  }
+
+  std::vector<std::shared_ptr<const T>> All() const {
+    std::lock_guard lock(mutex_);
+    std::vector<std::shared_ptr<const T>> out;
+    for (const auto& [key, item] : items_) out.push_back(item.value);
+    return out;
+  }
+
+  std::vector<std::string> Keys() const {
+    std::lock_guard lock(mutex_);
+    std::vector<std::string> out;
+    for (const auto& [key, item] : items_) out.push_back(key);
+    return out;
+  }
+
+  std::size_t size() const {
+    std::lock_guard lock(mutex_);
+    return items_.size();
+  }
+
+ private:
+  static constexpr std::size_t kTombstonesMax = 1024;
+
+  mutable std::mutex mutex_;
+  std::map<std::string, Item<T>> items_;
+  std::set<std::string> gone_;
+  std::deque<std::string> order_;
+};
+
+}  // namespace regroup::runtime

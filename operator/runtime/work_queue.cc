@@ -1,0 +1,136 @@
+#include "operator/runtime/work_queue.h"
+
+#include <algorithm>
+
+namespace regroup::runtime {
+
+namespace {
+
+constexpr std::int64_t kBackoffFirstMs = 50;
+constexpr std::int64_t kBackoffMaxMs = 5'000;
+
+}  // namespace
+
+void WorkQueueCore::Add(const std::string& key, Priority priority) {
+  const bool known = !dirty_.insert(key).second;
+  const bool raised = priority == Priority::kUrgent && urgent_.insert(key).second;
+  if (processing_.count(key) > 0) return;  // Done() puts it back
+  if (known && raised) {
+    std::erase(queue_, key);
+    urgent_queue_.push_back(key);
+  } else if (!known) {
+    Enqueue(key);
+  }
+}
+
+void WorkQueueCore::Enqueue(const std::string& key) {
+  (urgent_.count(key) > 0 ? urgent_queue_ : queue_).push_back(key);
+}
+
+void WorkQueueCore::AddAt(const std::string& key, MonoMs at) {
+  const auto found = delayed_.find(key);
+  if (found == delayed_.end() || at < found->second) delayed_[key] = at;
+}
+
+void WorkQueueCore::AddBackoff(const std::string& key, MonoMs now) {
+  const int failures = std::min(failures_[key]++, 10);
+  const std::int64_t base = std::min(kBackoffFirstMs << failures, kBackoffMaxMs);
+  AddAt(key, now + base / 2 +
+                 static_cast<std::int64_t>(rng_.Below(static_cast<std::uint64_t>(base))));
+}
+
+void WorkQueueCore::Forget(const std::string& key) { failures_.erase(key); }
+
+std::optional<std::string> WorkQueueCore::Take(MonoMs now) {
+  for (auto it = delayed_.begin(); it != delayed_.end();) {
+    if (it->second > now) {
+      ++it;
+      continue;
+    }
+    const std::string key = it->first;
+    it = delayed_.erase(it);
+    Add(key, Priority::kNormal);
+  }
+  std::deque<std::string>& from = urgent_queue_.empty() ? queue_ : urgent_queue_;
+  if (from.empty()) return std::nullopt;
+  std::string key = std::move(from.front());
+  from.pop_front();
+  dirty_.erase(key);
+  urgent_.erase(key);
+  // This pass sees everything up to now, so an older wish for a look is fulfilled by it.
+  delayed_.erase(key);
+  processing_.insert(key);
+  return key;
+}
+
+void WorkQueueCore::Done(const std::string& key) {
+  processing_.erase(key);
+  if (dirty_.count(key) > 0) Enqueue(key);
+}
+
+MonoMs WorkQueueCore::NextDue() const {
+  MonoMs next = -1;
+  for (const auto& [key, at] : delayed_) {
+    if (next < 0 || at < next) next = at;
+  }
+  return next;
+}
+
+void WorkQueue::Add(const std::string& key, Priority priority) {
+  std::lock_guard lock(mutex_);
+  core_.Add(key, priority);
+  ready_.notify_one();
+}
+
+void WorkQueue::AddAfter(const std::string& key, std::int64_t delay_ms) {
+  std::lock_guard lock(mutex_);
+  core_.AddAt(key, clock_.Now() + delay_ms);
+  ready_.notify_one();
+}
+
+void WorkQueue::AddBackoff(const std::string& key) {
+  std::lock_guard lock(mutex_);
+  core_.AddBackoff(key, clock_.Now());
+  ready_.notify_one();
+}
+
+void WorkQueue::Forget(const std::string& key) {
+  std::lock_guard lock(mutex_);
+  core_.Forget(key);
+}
+
+std::optional<std::string> WorkQueue::Take(std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    const MonoMs now = clock_.Now();
+    if (std::optional<std::string> key = core_.Take(now)) return key;
+    const MonoMs due = core_.NextDue();
+    const std::int64_t wait_ms = due < 0 ? 60'000 : std::max<std::int64_t>(due - now, 0);
+    ready_.wait_for(lock, stop, std::chrono::milliseconds(wait_ms),
+                    [&] { return core_.Depth() > 0 || core_.NextDue() != due; });
+  }
+  return std::nullopt;
+}
+
+void WorkQueue::Done(const std::string& key) {
+  std::lock_guard lock(mutex_);
+  core_.Done(key);
+  ready_.notify_one();
+}
+
+bool WorkQueue::HasPending(const std::string& key) const {
+  std::lock_guard lock(mutex_);
+  return core_.HasPending(key);
+}
+
+bool WorkQueue::HasUrgent(const std::string& key) const {
+  std::lock_guard lock(mutex_);
+  return core_.HasUrgent(key);
+}
+
+std::size_t WorkQueue::Depth() const {
+  std::lock_guard lock(mutex_);
+  return core_.Depth();
+}
+
+}  // namespace regroup::runtime
