@@ -45,6 +45,8 @@ std::string MemberName(const model::GroupMeta& meta, int index);
 Json Secret(const model::Group& group, const GroupSecrets& secrets);
 // {} where the object holds no passwords of ours.
 GroupSecrets ParseSecret(const Json& secret);
+// One value of any Secret, decoded; for authSecretRef.
+std::string SecretValue(const Json& secret, const std::string& key);
 Json ConfigMap(const model::Group& group, const model::Resolved& resolved);
 Json Service(const model::Group& group, model::SliceKind kind);
 Json PodDisruptionBudget(const model::Group& group);
