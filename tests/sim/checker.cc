@@ -1,0 +1,177 @@
+#include "tests/sim/checker.h"
+
+#include "operator/model/group_json.h"
+
+namespace regroup::sim {
+namespace {
+
+// A thawed process reads its buffers, then waits for its next cron, before the guard holds again.
+constexpr std::int64_t kAfterThawMs = 1100;
+
+}  // namespace
+
+Checker::Checker(World* world, Network* network, Engines* engines, ApiServer* server)
+    : world_(world), network_(network), engines_(engines), server_(server) {
+  engines_->AddObserver(this);
+  server_->OnChange([this](const Change& change) { OnApiChange(change); });
+}
+
+void Checker::Violate(const std::string& rule, const std::string& text) {
+  world_->Trace("VIOLATION " + rule + ": " + text);
+  violations_.push_back({rule, text, world_->Now()});
+}
+
+void Checker::AfterEvent() {
+  const Engine* first = nullptr;
+  const Engine* second = nullptr;
+  bool excused = false;
+  for (const auto& engine : engines_->all()) {
+    if (!engine->AcceptsWrites()) continue;
+    second = first == nullptr ? nullptr : engine.get();
+    if (first == nullptr) first = engine.get();
+    const MonoMs thawed = engine->thawed_at();
+    excused = excused || (thawed > 0 && world_->Now() - thawed <= kAfterThawMs);
+    if (second != nullptr) break;
+  }
+  if (second == nullptr) {
+    overlap_ = false;
+    return;
+  }
+  if (overlap_) return;
+  if (excused) return Count("note: writes after a thaw beside a new primary");
+  overlap_ = true;
+  Violate("S1", "two accept writes: " + first->Describe() + " and " + second->Describe());
+}
+
+bool Checker::Served() const {
+  const Engine* writer = nullptr;
+  for (const auto& engine : engines_->all()) {
+    if (engine->AcceptsWrites()) writer = engine.get();
+  }
+  return writer != nullptr && slice_addresses_.size() == 1 &&
+         slice_addresses_[0] == writer->address();
+}
+
+bool Checker::Whole(std::size_t members) const {
+  if (!Served()) return false;
+  const Engine* primary = nullptr;
+  std::size_t alive = 0;
+  std::size_t following = 0;
+  for (const auto& engine : engines_->all()) {
+    if (!engine->alive()) continue;
+    ++alive;
+    if (engine->is_primary()) primary = engine.get();
+  }
+  for (const auto& engine : engines_->all()) {
+    if (!engine->alive() || engine->is_primary() || !engine->link_up()) continue;
+    following += engine->repl_id() == primary->repl_id() ? 1 : 0;
+  }
+  return alive == members && following + 1 == members;
+}
+
+std::string Checker::Picture() const {
+  std::string text = "record: epoch " + std::to_string(epoch_) + " primary " + recorded_uid_;
+  for (const auto& engine : engines_->all()) {
+    if (engine->alive()) text += "\n    " + engine->Describe() + " on " + engine->node();
+  }
+  return text;
+}
+
+bool Checker::Reachable(const Engine& engine) const {
+  return engine.alive() && !engine.frozen() && network_->Whole();
+}
+
+// ---------------------------------------------------------------- data
+
+void Checker::OnFullSync(const Engine& replica, int old_head, const Engine& source) {
+  Count("full syncs");
+  const History& history = engines_->history();
+  const std::int64_t had = history.Writes(old_head);
+  world_->Trace("full sync: " + replica.Describe() + " had " + std::to_string(had) +
+                " writes, from " + source.Describe());
+  if (had == 0) return;
+  Count("full syncs over data");
+  const bool recorded = source.pod_uid() == recorded_uid_ && source.run_id() == recorded_run_;
+  if (!recorded) {
+    Violate("S3", replica.name() + " held " + std::to_string(had) +
+                      " writes and was synced from " + source.Describe() +
+                      ", which is not the recorded primary");
+  }
+  if (source.writes() == 0) {
+    Violate("S3", replica.name() + " held " + std::to_string(had) + " writes and was emptied by " +
+                      source.Describe());
+  }
+  if (history.ReplicatedBeyond(old_head, source.head()) > 0) {
+    Count("note: full syncs that dropped replicated writes");
+  }
+}
+
+void Checker::OnPromoted(const Engine& engine) {
+  Count("promotions");
+  world_->Trace("promoted: " + engine.Describe());
+  if (engine.pod_uid() != recorded_uid_ || engine.run_id() != recorded_run_) {
+    Violate("S6", engine.Describe() + " was promoted, but the record names " + recorded_uid_);
+  }
+  const History& history = engines_->history();
+  for (const auto& other : engines_->all()) {
+    if (other.get() == &engine || !other->alive() || other->writes() == 0) continue;
+    if (engine.writes() == 0) {
+      Violate("S3", engine.name() + " starts empty while " + other->Describe() + " holds data");
+    } else if (Reachable(*other) && history.ReplicatedBeyond(other->head(), engine.head()) > 0) {
+      Count("S4: promoted although a reachable member held more replicated writes");
+      world_->Trace("S4: " + other->Describe() + " held more than " + engine.Describe());
+    }
+  }
+}
+
+void Checker::OnDeath(const Engine& engine) {
+  world_->Trace("died: " + engine.Describe());
+  if (engine.is_primary()) Count("primary processes that died");
+}
+
+// ---------------------------------------------------------------- the API
+
+void Checker::OnApiChange(const Change& change) {
+  if (change.resource == "replicationgroups" && change.type != "DELETED") {
+    CheckRecord(change.object);
+  }
+  if (change.resource == "endpointslices") CheckSlice(change.object);
+}
+
+void Checker::CheckRecord(const Json& object) {
+  const model::Group group = model::ParseGroup(object);
+  if (!group.has_record) return;
+  const model::NodeGroupRecord& record = group.record;
+  const std::string uid = record.primary ? record.primary->uid : "";
+  if (record.epoch < epoch_) {
+    Violate("S6", "the epoch fell from " + std::to_string(epoch_) + " to " +
+                      std::to_string(record.epoch));
+  }
+  if (record.epoch == epoch_ && !epoch_uid_.empty() && !uid.empty() && uid != epoch_uid_) {
+    Violate("S6", "epoch " + std::to_string(epoch_) + " has two primaries: " + epoch_uid_ +
+                      " and " + uid);
+  }
+  if (record.epoch > epoch_ || epoch_uid_.empty()) epoch_uid_ = uid;
+  if (record.epoch > epoch_) {
+    Count("epochs");
+    world_->Trace("record: epoch " + std::to_string(record.epoch) + " primary " +
+                  (record.primary ? record.primary->name : "none"));
+  }
+  epoch_ = record.epoch;
+  recorded_uid_ = uid;
+  recorded_run_ = record.primary ? record.primary->run_id : "";
+}
+
+void Checker::CheckSlice(const Json& slice) {
+  const std::string name = Str(At(slice, {"metadata", "name"}));
+  if (name.find("primary") == std::string::npos) return;
+  slice_addresses_.clear();
+  const Json& endpoints = Child(slice, "endpoints");
+  for (const Json& endpoint : endpoints.is_array() ? endpoints : Json::array()) {
+    const Json& addresses = Child(endpoint, "addresses");
+    if (addresses.is_array() && !addresses.empty()) slice_addresses_.push_back(Str(addresses[0]));
+  }
+  if (slice_addresses_.size() > 1) Violate("S1", "the primary's slice holds two endpoints");
+}
+
+}  // namespace regroup::sim

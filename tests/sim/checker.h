@@ -1,0 +1,73 @@
+// The oracles: what must never happen, looked at after every event of the world, and what must
+// happen once the faults have stopped. Source: notes reliability F, and the observer of the
+// main-job issue's bars 5 and 6.
+//   S1  no two members accept writes at one instant; the primary's slice never holds two
+//   S3  a member that holds data full-syncs only from the recorded primary, never from an empty
+//       one; no member starts empty while another process holds data
+//   S6  epochs only grow; one primary for each epoch; no promotion that the record does not name
+//   S4  (reported apart) a member was promoted while a reachable one of the same history had more
+//       replicated writes
+// The declared limit: a process that was frozen may acknowledge for about a second after it thaws
+// what waited in its sockets; such an overlap is a note.
+// Thread: one.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "tests/sim/fake_api.h"
+#include "tests/sim/fake_engine.h"
+
+namespace regroup::sim {
+
+struct Violation {
+  std::string rule;
+  std::string text;
+  MonoMs at = 0;
+};
+
+class Checker final : public EngineObserver {
+ public:
+  Checker(World* world, Network* network, Engines* engines, ApiServer* server);
+
+  void AfterEvent();
+  // One member accepts writes and is what the primary's slice holds.
+  bool Served() const;
+  // Served, and `members` processes hold exactly the primary's history.
+  bool Whole(std::size_t members) const;
+  std::string Picture() const;
+
+  void OnFullSync(const Engine& replica, int old_head, const Engine& source) override;
+  void OnPromoted(const Engine& engine) override;
+  void OnDeath(const Engine& engine) override;
+
+  const std::vector<Violation>& violations() const { return violations_; }
+  const std::map<std::string, std::int64_t>& counters() const { return counters_; }
+  void Count(const std::string& what) { ++counters_[what]; }
+
+ private:
+  void Violate(const std::string& rule, const std::string& text);
+  void OnApiChange(const Change& change);
+  void CheckRecord(const Json& group);
+  void CheckSlice(const Json& slice);
+  bool Reachable(const Engine& engine) const;
+
+  World* world_;
+  Network* network_;
+  Engines* engines_;
+  ApiServer* server_;
+  std::vector<Violation> violations_;
+  std::map<std::string, std::int64_t> counters_;
+  std::int64_t epoch_ = 0;
+  std::string epoch_uid_;
+  std::string recorded_uid_;
+  std::string recorded_run_;
+  std::vector<std::string> slice_uids_;
+  std::vector<std::string> slice_addresses_;
+  bool overlap_ = false;
+};
+
+}  // namespace regroup::sim

@@ -1,0 +1,266 @@
+#include "tests/sim/cluster.h"
+
+#include <algorithm>
+#include <sstream>
+
+namespace regroup::sim {
+namespace {
+
+constexpr std::int64_t kRetryMs = 200;
+constexpr std::int64_t kNodeLostMs = 40'000;  // node-monitor-grace-period
+constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
+
+Json Condition(const std::string& type, const std::string& status, const std::string& reason) {
+  return Json{{"type", type}, {"status", status}, {"reason", reason}};
+}
+
+}  // namespace
+
+Cluster::Cluster(World* world, Network* network, Engines* engines, ApiServer* server,
+                 ClusterOptions options)
+    : world_(world), network_(network), engines_(engines), server_(server), options_(options) {
+  engines_->AddObserver(this);
+  server_->OnChange([this](const Change& change) { OnApiChange(change); });
+}
+
+void Cluster::AddNode(const std::string& name, const std::string& zone) {
+  nodes_.push_back(name);
+  zones_[name] = zone;
+  (void)server_->Create(kNodes, "",
+                        Json{{"metadata", {{"name", name}, {"labels", {{kZoneLabel, zone}}}}},
+                             {"spec", Json::object()}});
+  WatchNode(name);
+}
+
+// The node controller: a kubelet that has not been heard for a while makes the node Unknown.
+void Cluster::WatchNode(const std::string& name) {
+  const bool heard = network_->BothWays(name, "api");
+  if (heard) silent_since_.erase(name);
+  if (!heard) silent_since_.try_emplace(name, world_->Now());
+  const bool api_up = !network_->IsCut("api");
+  const bool lost = !heard && world_->Now() - silent_since_[name] > kNodeLostMs;
+  if (api_up && (heard || lost)) {
+    Json status{{"conditions", Json::array({Condition("Ready", lost ? "Unknown" : "True", "")})}};
+    (void)server_->MergePatch({kNodes, "", name}, "status", Json{{"status", status}});
+  }
+  world_->After(1000, [this, name] { WatchNode(name); });
+}
+
+void Cluster::OnApiChange(const Change& change) {
+  if (change.resource != "pods") return;
+  const Json& metadata = Child(change.object, "metadata");
+  const std::string uid = Str(Child(metadata, "uid"));
+  const std::string name_space = Str(Child(metadata, "namespace"));
+  const std::string name = Str(Child(metadata, "name"));
+  if (change.type == "ADDED") {
+    world_->After(world_->Between(20, 200),
+                  [this, name_space, name, uid] { Schedule(name_space, name, uid); });
+    return;
+  }
+  if (pods_.count(uid) == 0) return;
+  if (change.type == "DELETED") {
+    world_->After(world_->Between(100, 2000), [this, uid] { Vanish(uid); });
+  } else if (Child(metadata, "deletionTimestamp").is_string()) {
+    world_->After(world_->Between(20, 200), [this, uid] { End(uid); });
+  }
+}
+
+std::string Cluster::ChooseNode(const Json& pod) const {
+  const std::string zone = Str(At(pod, {"metadata", "annotations", "regroup.dev/zone"}));
+  std::vector<std::string> fitting;
+  for (const std::string& node : nodes_) {
+    const auto object = server_->Get({kNodes, "", node});
+    const Json& conditions = At(*object, {"status", "conditions"});
+    const bool ready = conditions.is_array() && !conditions.empty() &&
+                       Str(Child(conditions[0], "status")) == "True";
+    if (ready && (zone.empty() || zones_.at(node) == zone)) fitting.push_back(node);
+  }
+  if (fitting.empty()) return "";
+  return fitting[world_->rng().Below(fitting.size())];
+}
+
+void Cluster::Schedule(const std::string& name_space, const std::string& name,
+                       const std::string& uid) {
+  const kube::ObjectRef ref{kPods, name_space, name};
+  const auto object = server_->Get(ref);
+  if (!object || Str(At(*object, {"metadata", "uid"})) != uid) return;
+  const std::string node = network_->IsCut("api") ? "" : ChooseNode(*object);
+  if (node.empty()) {
+    const Json no = Condition("PodScheduled", "False", "Unschedulable");
+    (void)server_->MergePatch(ref, "status",
+                              Json{{"status", {{"conditions", Json::array({no})}}}});
+    world_->After(1000, [=, this] { Schedule(name_space, name, uid); });
+    return;
+  }
+  Pod pod;
+  pod.name_space = name_space;
+  pod.name = name;
+  pod.uid = uid;
+  pod.node = node;
+  pod.address = "10.0.0." + std::to_string(next_address_++);
+  pods_[uid] = pod;
+  world_->Trace("pod " + name + " " + uid + " is bound to " + node);
+  (void)server_->MergePatch(ref, "", Json{{"spec", {{"nodeName", node}}}});
+  Report(uid);
+  world_->After(world_->Between(100, 700), [this, uid] { StartContainer(uid); });
+}
+
+// False while an object that the pod mounts is missing.
+bool Cluster::ReadConfig(const Json& pod, EngineConfig* config) const {
+  const Json& volumes = At(pod, {"spec", "volumes"});
+  for (const Json& volume : volumes.is_array() ? volumes : Json::array()) {
+    const std::string name_space = Str(At(pod, {"metadata", "namespace"}));
+    const std::string secret = Str(At(volume, {"secret", "secretName"}));
+    const kube::ResourceType secrets{"", "v1", "secrets", true};
+    if (!secret.empty() && !server_->Get({secrets, name_space, secret})) return false;
+    const std::string name = Str(At(volume, {"configMap", "name"}));
+    if (name.empty()) continue;
+    const auto map = server_->Get({{"", "v1", "configmaps", true}, name_space, name});
+    if (!map) return false;
+    config->born_fenced = false;
+    for (const auto& [key, text] : Child(*map, "data").items()) {
+      std::istringstream lines(Str(text));
+      for (std::string line; std::getline(lines, line);) {
+        std::string word;
+        std::int64_t value = 0;
+        std::istringstream words(line);
+        if (line.rfind("replicaof 127.0.0.1 1", 0) == 0) config->born_fenced = true;
+        if (!(words >> word >> value)) continue;
+        if (word == "min-replicas-to-write") config->min_replicas_to_write = value;
+        if (word == "min-replicas-max-lag") config->min_replicas_max_lag_s = value;
+        if (word == "repl-timeout") config->repl_timeout_s = value;
+      }
+    }
+  }
+  return true;
+}
+
+void Cluster::StartContainer(const std::string& uid) {
+  const auto it = pods_.find(uid);
+  if (it == pods_.end() || it->second.ending || it->second.engine != nullptr) return;
+  Pod& pod = it->second;
+  const auto object = server_->Get(RefOf(pod));
+  EngineConfig config;
+  const bool may = object && (pod.restarts > 0 || KubeletWorks(pod)) &&
+                   !At(*object, {"metadata", "deletionTimestamp"}).is_string() &&
+                   ReadConfig(*object, &config);
+  if (!may) {
+    world_->After(kRetryMs, [this, uid] { StartContainer(uid); });
+    return;
+  }
+  if (!options_.born_fenced) config.born_fenced = false;
+  pod.container_id = "containerd://" + world_->NewId("c");
+  pod.engine = engines_->Start(pod.uid, pod.name, pod.address, options_.port, pod.node, config);
+  pod.ready_at = world_->Now() + world_->Between(100, 900);
+  world_->Trace("started " + pod.engine->Describe() + " on " + pod.node);
+  Report(uid);
+  world_->After(pod.ready_at - world_->Now() + 1, [this, uid] { Report(uid); });
+}
+
+void Cluster::OnDeath(const Engine& engine) {
+  const auto it = pods_.find(engine.pod_uid());
+  if (it == pods_.end() || it->second.engine != &engine) return;
+  Pod& pod = it->second;
+  const std::string uid = pod.uid;
+  pod.engine = nullptr;
+  pod.ended_container_id = pod.container_id;
+  Report(uid);
+  if (pod.ending) return;
+  // The kubelet restarts at once, then with a growing back-off (cut short, to keep runs short).
+  ++pod.restarts;
+  const std::int64_t back_off_ms = pod.restarts == 1 ? 0 : std::min(pod.restarts * 2000, 10'000);
+  world_->After(back_off_ms + world_->Between(5, 1500), [this, uid] { StartContainer(uid); });
+}
+
+// A status is written some time after what it tells, and tells what is true when it is written.
+void Cluster::Report(const std::string& uid) {
+  const auto it = pods_.find(uid);
+  if (it == pods_.end() || it->second.reporting) return;
+  it->second.reporting = true;
+  world_->After(world_->Between(20, 600), [this, uid] { WriteStatus(uid); });
+}
+
+void Cluster::WriteStatus(const std::string& uid) {
+  const auto it = pods_.find(uid);
+  if (it == pods_.end()) return;
+  if (!KubeletWorks(it->second)) {
+    world_->After(kRetryMs, [this, uid] { WriteStatus(uid); });
+    return;
+  }
+  it->second.reporting = false;
+  const auto object = server_->Get(RefOf(it->second));
+  if (!object || Str(At(*object, {"metadata", "uid"})) != uid) return;
+  Json next = *object;
+  next["status"] = StatusOf(it->second);
+  (void)server_->Replace(RefOf(it->second), "status", next);
+}
+
+Json Cluster::StatusOf(const Pod& pod) const {
+  const bool running = pod.engine != nullptr;
+  const bool ready = running && world_->Now() >= pod.ready_at;
+  Json container{{"name", "engine"}, {"ready", ready}, {"restartCount", pod.restarts},
+                 {"image", "image"}, {"containerID", pod.container_id}};
+  const Json ended{{"containerID", pod.ended_container_id}, {"reason", "Error"}, {"exitCode", 137}};
+  if (running) {
+    container["state"] = {{"running", {{"startedAt", FormatRfc3339(world_->WallNow())}}}};
+    container["state"]["running"]["startedAt"] = "2026-01-01T00:00:00Z";
+    if (!pod.ended_container_id.empty()) container["lastState"] = {{"terminated", ended}};
+  } else if (!pod.ended_container_id.empty()) {
+    container["state"] = {{"terminated", ended}};
+  } else {
+    container["state"] = {{"waiting", {{"reason", "ContainerCreating"}}}};
+  }
+  const bool was_up = running || !pod.ended_container_id.empty();
+  Json status{{"phase", was_up ? "Running" : "Pending"},
+              {"conditions", Json::array({Condition("PodScheduled", "True", ""),
+                                          Condition("Ready", ready ? "True" : "False", "")})},
+              {"containerStatuses", Json::array({container})}};
+  if (was_up) {
+    status["podIP"] = pod.address;
+    status["podIPs"] = Json::array({Json{{"ip", pod.address}}});
+  }
+  return status;
+}
+
+// A deletionTimestamp: SIGTERM, up to 1.1 s for the replicas, then the pod goes.
+void Cluster::End(const std::string& uid) {
+  const auto it = pods_.find(uid);
+  if (it == pods_.end() || it->second.ending) return;
+  if (!KubeletWorks(it->second)) {
+    world_->After(kRetryMs, [this, uid] { End(uid); });
+    return;
+  }
+  it->second.ending = true;
+  world_->After(world_->Between(0, 1100), [this, uid] { Finish(uid); });
+}
+
+// The object is gone while its process runs (a forced delete): the kubelet ends it when it hears.
+void Cluster::Vanish(const std::string& uid) {
+  const auto it = pods_.find(uid);
+  if (it == pods_.end()) return;
+  if (!KubeletWorks(it->second)) {
+    world_->After(kRetryMs, [this, uid] { Vanish(uid); });
+    return;
+  }
+  it->second.ending = true;
+  Finish(uid);
+}
+
+void Cluster::Finish(const std::string& uid) {
+  const auto it = pods_.find(uid);
+  if (it == pods_.end()) return;
+  if (it->second.engine != nullptr) it->second.engine->Kill();
+  world_->After(world_->Between(100, 900), [this, uid] {
+    const auto found = pods_.find(uid);
+    if (found == pods_.end()) return;
+    const Pod pod = found->second;
+    if (!KubeletWorks(pod)) return Finish(uid);
+    engines_->SetAddressUp(pod.address, false);
+    world_->Trace("pod " + pod.name + " " + uid + " is gone");
+    WriteStatus(uid);
+    pods_.erase(uid);
+    (void)server_->Delete(RefOf(pod), {uid, ""}, 0);
+  });
+}
+
+}  // namespace regroup::sim
