@@ -1,0 +1,101 @@
+"""One fault under a writing client and an observer, and what it cost. Shared by tests and demo."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Callable
+
+from client import ClientProcess, WriteLog
+from group import Group, MemberView
+from observer import ObserverLog, ObserverProcess, check_one_writer
+
+WARM_UP_S = 1.0
+QUIET_S = 1.5  # after the fault nothing of ours runs for so long: the measurement comes first
+
+
+@dataclass
+class Round:
+    """The outcome of one fault."""
+
+    old: MemberView
+    new: MemberView
+    fault_at: float
+    settled_at: float
+    client: WriteLog
+    observer: ObserverLog
+    lost: list[tuple[float, int]] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)  # of "one writer at a time"
+
+    @property
+    def gap_ms(self) -> float:
+        # The last acknowledgement may be just before the fault's own time stamp.
+        return self.client.longest_gap_ms(self.fault_at - 0.01, self.settled_at)
+
+    @property
+    def in_sync_s(self) -> float:
+        return self.settled_at - self.fault_at
+
+    @property
+    def lost_ms(self) -> float:
+        """How long before the gap the first lost write was acknowledged."""
+        if not self.lost:
+            return 0.0
+        begin, _ = self.client.longest_gap(self.fault_at - 0.01, self.settled_at)
+        return max(0.0, begin - self.lost[0][0]) * 1000
+
+    def line(self) -> str:
+        return (f"{self.old.name} > {self.new.name}: gap {self.gap_ms:.0f} ms, in sync again "
+                f"after {self.in_sync_s:.1f} s, {len(self.lost)} of {len(self.client.acks)} "
+                f"acknowledged writes lost"
+                + (f" (the last {self.lost_ms:.0f} ms)" if self.lost else ""))
+
+
+def run_round(group: Group, fault: Callable[[MemberView], float], members: int = 3,
+              timeout: float = 60, inside: Callable[[MemberView], ObserverProcess] | None = None,
+              after: Callable[[], None] | None = None, new_primary: bool = True) -> Round:
+    """Writes, breaks the primary by `fault`, waits until all is well again, and reads back.
+
+    `fault` gives the time at which it struck. `inside` makes a second observer (in a node that is
+    cut off); `after` undoes the fault once another primary is recorded.
+    """
+    group.wait_settled(members)
+    old, epoch = group.primary(), group.epoch()
+    addresses = group.addresses()
+    second = inside(old) if inside else None
+    with ObserverProcess(addresses) as observer, ClientProcess(group.vip(), 6379) as client:
+        time.sleep(WARM_UP_S)
+        fault_at = fault(old)
+        time.sleep(QUIET_S)
+        settled_at = _wait(group, observer, epoch, members, timeout, after, new_primary)
+        time.sleep(0.5)
+    seen = observer.log()
+    if second is not None:
+        seen = seen.merged(second.log())
+    done = Round(old, group.primary(), fault_at, settled_at, client.log(), seen)
+    done.lost = client.lost()
+    done.problems = check_one_writer(seen, group.epoch() - epoch)
+    return done
+
+
+def _wait(group: Group, observer: ObserverProcess, epoch: int, members: int, timeout: float,
+          after: Callable[[], None] | None, new_primary: bool) -> float:
+    end = time.monotonic() + timeout
+    undo, seen = after, "nothing"
+    while time.monotonic() < end:
+        try:
+            observer.add(group.addresses())
+            moved = group.epoch() > epoch or not new_primary
+            if moved and undo is not None and not group.node_group().get("transition"):
+                undo()
+                undo = None
+            done, seen = group.settled(members)
+        except (OSError, RuntimeError) as error:
+            moved = done = False
+            seen = str(error)
+        if moved and done and undo is None:
+            return time.monotonic()
+        time.sleep(0.25)
+    if undo is not None:
+        undo()
+    raise AssertionError(f"{group.name} is not as wanted {timeout:g} s after the fault: {seen}")

@@ -1,0 +1,229 @@
+"""A ReplicationGroup under test: its manifest, and what can be seen of it from outside."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import redis
+
+from harness import Cluster, Json, wait_for
+
+API = "/apis/regroup.dev/v1alpha1"
+SMALL = {"requests": {"memory": "128Mi", "cpu": "20m"}, "limits": {"memory": "512Mi"}}
+
+
+def lesson_group(name: str = "web-cache") -> Json:
+    """The lesson's replication group, word for word, as a resource."""
+    return {
+        "apiVersion": "regroup.dev/v1alpha1",
+        "kind": "ReplicationGroup",
+        "metadata": {"name": name},
+        "spec": {
+            "description": "Web application cache",
+            "engine": "redis",
+            "engineVersion": "7.0",
+            "cacheNodeType": "cache.r7g.large",
+            "replicasPerNodeGroup": 2,
+            "automaticFailoverEnabled": True,
+            "multiAZEnabled": True,
+        },
+    }
+
+
+def small_group(name: str, replicas: int = 2, **spec: Any) -> Json:
+    """A group for tests: small members, everything else as the lesson has it."""
+    manifest = lesson_group(name)
+    body = manifest["spec"]
+    del body["cacheNodeType"]
+    body["resources"] = SMALL
+    body["replicasPerNodeGroup"] = replicas
+    if replicas == 0:
+        del body["automaticFailoverEnabled"], body["multiAZEnabled"]
+    body.update(spec)
+    return manifest
+
+
+@dataclass(frozen=True)
+class MemberView:
+    """A line of status.nodeGroups[0].nodeGroupMembers."""
+
+    name: str
+    uid: str
+    role: str
+    status: str
+    zone: str
+    node: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Incarnation:
+    """One life of a member: another pod or another container is another life."""
+
+    uid: str
+    restarts: int
+
+
+class Group:
+    def __init__(self, cluster: Cluster, namespace: str, name: str) -> None:
+        self.cluster = cluster
+        self.namespace = namespace
+        self.name = name
+        self.path = f"{API}/namespaces/{namespace}/replicationgroups/{name}"
+
+    # -- the resource -------------------------------------------------------------------------
+    def create(self, manifest: Json) -> float:
+        """Applies the manifest; gives the CLOCK_MONOTONIC time just before."""
+        manifest = {**manifest, "metadata": {**manifest["metadata"], "namespace": self.namespace}}
+        when = time.monotonic()
+        self.cluster.apply(manifest)
+        return when
+
+    def patch(self, spec: Json) -> None:
+        self.cluster.api("PATCH", self.path, {"spec": spec}, "application/merge-patch+json")
+
+    def delete(self, timeout: float = 90) -> float:
+        """Deletes the group and waits until it is gone; gives how long that took."""
+        begin = time.monotonic()
+        self.cluster.api("DELETE", self.path)
+        wait_for(f"{self.name} is deleted", timeout,
+                 lambda: ((left := self.cluster.find(self.path)) is None,
+                          left and left.get("status", {}).get("conditions")), 0.2)
+        return time.monotonic() - begin
+
+    def scale(self, replicas: int) -> None:
+        self.cluster.kubectl("-n", self.namespace, "scale", f"replicationgroup/{self.name}",
+                             f"--replicas={replicas}")
+
+    def get(self) -> Json:
+        return self.cluster.get(self.path)
+
+    # -- what it says -------------------------------------------------------------------------
+    def node_group(self) -> Json:
+        groups = self.get().get("status", {}).get("nodeGroups") or [{}]
+        return groups[0]
+
+    def epoch(self) -> int:
+        return int(self.node_group().get("epoch", 0))
+
+    def members(self) -> list[MemberView]:
+        return members_of(self.node_group())
+
+    def primary(self) -> MemberView:
+        """The recorded primary."""
+        node_group = self.node_group()
+        uid = node_group.get("primary", {}).get("uid", "")
+        for member in members_of(node_group):
+            if member.uid == uid:
+                return member
+        raise RuntimeError(f"no member of {self.name} is the recorded primary {uid!r}")
+
+    def settled(self, members: int) -> tuple[bool, str]:
+        """All as wanted: Ready for this generation, nothing under way, so many members in sync."""
+        group = self.get()
+        status = group.get("status", {})
+        node_group = (status.get("nodeGroups") or [{}])[0]
+        ready = condition_of(group, "Ready")
+        available = [m for m in members_of(node_group) if m.status == "available"]
+        text = (f"Ready={ready.get('status')} ({ready.get('reason')}: {ready.get('message')}), "
+                f"{len(available)} of {members} available, epoch {node_group.get('epoch')}, "
+                f"transition {node_group.get('transition')}")
+        done = (ready.get("status") == "True" and not node_group.get("transition")
+                and status.get("observedGeneration") == group["metadata"]["generation"]
+                and len(available) == members == len(members_of(node_group)))
+        return done, text
+
+    def wait_settled(self, members: int = 3, timeout: float = 60, every: float = 0.1) -> float:
+        """Gives the CLOCK_MONOTONIC time at which the group was seen as wanted."""
+        wait_for(f"{self.name} has {members} members in sync", timeout,
+                 lambda: self.settled(members), every)
+        return time.monotonic()
+
+    def events(self, reason: str = "") -> list[Json]:
+        found = self.cluster.events(self.namespace, self.name)
+        return [event for event in found if not reason or event.get("reason") == reason]
+
+    # -- what can be seen without asking it ---------------------------------------------------
+    def pods(self) -> list[Json]:
+        selector = f"regroup.dev/group%3D{self.name}"
+        return self.cluster.get(
+            f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={selector}")["items"]
+
+    def incarnations(self) -> dict[str, Incarnation]:
+        lives = {}
+        for pod in self.pods():
+            statuses = pod["status"].get("containerStatuses") or [{}]
+            lives[pod["metadata"]["name"]] = Incarnation(
+                pod["metadata"]["uid"], int(statuses[0].get("restartCount", 0)))
+        return lives
+
+    def addresses(self) -> dict[str, str]:
+        """For an observer: every process's own address, by a label that names its pod for good."""
+        return {f"{pod['metadata']['name']}/{pod['metadata']['uid'][:8]}":
+                f"{pod['status']['podIP']}:6379"
+                for pod in self.pods() if pod["status"].get("podIP")}
+
+    @staticmethod
+    def label_of(member: MemberView) -> str:
+        return f"{member.name}/{member.uid[:8]}"
+
+    def vip(self, kind: str = "primary") -> str:
+        """The ClusterIP of an endpoint."""
+        service = self.cluster.get(
+            f"/api/v1/namespaces/{self.namespace}/services/{self.name}-{kind}")
+        return str(service["spec"]["clusterIP"])
+
+    def slice(self, kind: str) -> list[Json]:
+        """The endpoints behind a Service, from all its EndpointSlices."""
+        selector = f"kubernetes.io/service-name%3D{self.name}-{kind}"
+        slices = self.cluster.get(f"/apis/discovery.k8s.io/v1/namespaces/{self.namespace}"
+                                  f"/endpointslices?labelSelector={selector}")["items"]
+        return [endpoint for item in slices for endpoint in item.get("endpoints") or []]
+
+    # -- data ---------------------------------------------------------------------------------
+    def redis(self, kind: str = "primary", timeout: float = 2.0) -> redis.Redis:
+        return connect(self.vip(kind), timeout)
+
+    def seed(self, count: int = 1000) -> None:
+        """A data set that must outlive every fault."""
+        link = self.redis()
+        for at in range(0, count, 500):
+            link.mset({f"seed:{n}": n for n in range(at, min(at + 500, count))})
+        replicas = len(self.members()) - 1
+        if replicas:
+            link.wait(replicas, 5000)
+
+    def missing_seeds(self, count: int = 1000) -> dict[str, int]:
+        """How many keys of the seed each member lacks; members that lack none are left out."""
+        missing = {}
+        for member in self.members():
+            link = connect(member.address)
+            lacking = 0
+            for at in range(0, count, 500):
+                keys = [f"seed:{n}" for n in range(at, min(at + 500, count))]
+                lacking += sum(value is None for value in link.mget(keys))
+            if lacking:
+                missing[member.name] = lacking
+        return missing
+
+
+def connect(host: str, timeout: float = 2.0) -> redis.Redis:
+    return redis.Redis(host=host, port=6379, socket_timeout=timeout,
+                       socket_connect_timeout=timeout)
+
+
+def members_of(node_group: Json) -> list[MemberView]:
+    return [MemberView(line.get("cacheClusterID", ""), line.get("uid", ""),
+                       line.get("currentRole", ""), line.get("status", ""),
+                       line.get("preferredAvailabilityZone", ""), line.get("node", ""),
+                       line.get("readEndpoint", {}).get("address", ""))
+            for line in node_group.get("nodeGroupMembers") or []]
+
+
+def condition_of(group: Json, kind: str) -> Json:
+    for condition in group.get("status", {}).get("conditions") or []:
+        if condition.get("type") == kind:
+            return condition
+    return {}

@@ -1,0 +1,263 @@
+"""The cluster as the end-to-end tests see it: kubectl, helm, the API, faults, and waiting.
+
+Two kinds of cluster: the local one of `tests/cluster` (all faults), and any other, named by
+REGROUP_E2E_CONTEXT (or `--context`), reached with the kubectl and helm of PATH; what needs the local
+cluster is skipped there, by name.
+"""
+
+from __future__ import annotations
+
+import atexit
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable, Sequence
+
+import redis
+
+ROOT = Path(__file__).resolve().parents[2]
+CLUSTER_PROGRAM = ROOT / "tests" / "cluster" / "cluster.py"
+DEFAULT_IMAGE = "regroup.dev/regroup:local"
+
+Json = dict[str, Any]
+
+
+class NeedsLocalCluster(Exception):
+    """A fault that only the local cluster can make. Tests turn it into a skip that names it."""
+
+
+class ApiError(RuntimeError):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status}: {message}")
+        self.status = status
+        self.message = message
+
+
+def number_from_env(name: str, quick: float, full: float) -> float:
+    """A figure of a bar: `full` with REGROUP_E2E_FULL=1, a quicker one else, or as set by name."""
+    text = os.environ.get(name)
+    if text:
+        return float(text)
+    return full if os.environ.get("REGROUP_E2E_FULL") == "1" else quick
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How thorough a run is. The quick figures are for CI, the full ones are the issue's bars."""
+
+    kills: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_KILLS", 5, 20)))
+    deletes: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_DELETES", 1, 5)))
+    cuts: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_CUTS", 1, 5)))
+    failpoint_runs: int = field(
+        default_factory=lambda: int(number_from_env("REGROUP_E2E_FAILPOINT_RUNS", 0, 10)))
+    rest_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_REST_S", 60, 600))
+    outage_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_OUTAGE_S", 20, 60))
+
+
+def run(argv: Sequence[str], *, text: str | None = None, check: bool = True,
+        timeout: float = 120, env: dict[str, str] | None = None) -> subprocess.CompletedProcess:
+    """A finished program. A failure carries what it said on stderr."""
+    done = subprocess.run(list(argv), input=text, text=True, capture_output=True, timeout=timeout,
+                          env={**os.environ, **env} if env else None)
+    if check and done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip())[-2000:]
+        raise RuntimeError(f"{' '.join(argv)[:300]} ended with {done.returncode}: {said}")
+    return done
+
+
+def wait_for(what: str, timeout: float, look: Callable[[], tuple[bool, Any]],
+             every: float = 0.1) -> Any:
+    """Looks until `look` says (True, value) and gives the value; else tells what was seen last."""
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            done, seen = look()
+        except (OSError, RuntimeError, http.client.HTTPException, redis.RedisError) as error:
+            done, seen = False, f"{type(error).__name__}: {error}"
+        if done:
+            return seen
+        if time.monotonic() >= end:
+            raise AssertionError(f"{what}: not within {timeout:g} s; last seen: {seen}")
+        time.sleep(every)
+
+
+class Cluster:
+    """One cluster. `kubectl` for what people do, `api` (over `kubectl proxy`) for quick looks."""
+
+    def __init__(self, context: str = "") -> None:
+        self.context = context
+        self.local = not context
+        self.faults = Faults(self)
+        self._proxy: subprocess.Popen | None = None
+        self._port = 0
+
+    # -- programs -----------------------------------------------------------------------------
+    def program(self, name: str) -> list[str]:
+        if self.local:
+            return [sys.executable, str(CLUSTER_PROGRAM), name]
+        return [name, "--context" if name == "kubectl" else "--kube-context", self.context]
+
+    def kubectl(self, *args: str, text: str | None = None, check: bool = True,
+                timeout: float = 120) -> str:
+        done = run([*self.program("kubectl"), *args], text=text, check=check, timeout=timeout)
+        return done.stdout
+
+    def kubectl_error(self, *args: str, text: str | None = None) -> str:
+        """What kubectl says when it refuses; empty when it does as asked."""
+        done = run([*self.program("kubectl"), *args], text=text, check=False)
+        return "" if done.returncode == 0 else done.stderr.strip()
+
+    def apply(self, *objects: Json) -> None:
+        text = "\n---\n".join(json.dumps(item) for item in objects)
+        self.kubectl("apply", "-f", "-", text=text)
+
+    def helm(self, *args: str, timeout: float = 300) -> str:
+        return run([*self.program("helm"), *args], timeout=timeout).stdout
+
+    # -- the API ------------------------------------------------------------------------------
+    def api(self, method: str, path: str, body: Json | None = None,
+            content_type: str = "application/json", timeout: float = 5.0) -> Json:
+        """One request. Raises ApiError with the server's own message."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._proxy_port(), timeout=timeout)
+        try:
+            connection.request(method, path, json.dumps(body) if body is not None else None,
+                               {"Content-Type": content_type})
+            response = connection.getresponse()
+            raw = response.read()
+        finally:
+            connection.close()
+        try:
+            data = json.loads(raw) if raw else {}
+        except ValueError:
+            data = {"message": raw.decode("utf-8", "replace").strip()}
+        if response.status >= 300:
+            raise ApiError(response.status, str(data.get("message", data)))
+        return data
+
+    def get(self, path: str) -> Json:
+        return self.api("GET", path)
+
+    def find(self, path: str) -> Json | None:
+        """None where there is no such object."""
+        try:
+            return self.get(path)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    def _proxy_port(self) -> int:
+        if self._proxy is not None and self._proxy.poll() is None:
+            return self._port
+        self._proxy = subprocess.Popen(
+            [*self.program("kubectl"), "proxy", "--port=0"], stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL, start_new_session=True)
+        atexit.register(self.close)
+        assert self._proxy.stdout is not None
+        line = self._proxy.stdout.readline()  # Starting to serve on 127.0.0.1:PORT
+        if ":" not in line:
+            raise RuntimeError(f"kubectl proxy said {line!r}; is the cluster up?")
+        self._port = int(line.rsplit(":", 1)[1])
+        return self._port
+
+    def close(self) -> None:
+        if self._proxy is not None and self._proxy.poll() is None:
+            os.killpg(self._proxy.pid, signal.SIGTERM)  # a session of its own: only our proxy
+            self._proxy.wait(timeout=10)
+        self._proxy = None
+
+    # -- namespaces and events ----------------------------------------------------------------
+    def make_namespace(self, name: str) -> None:
+        """A fresh namespace under the restricted pod security level."""
+        self.drop_namespace(name)
+        level = {"pod-security.kubernetes.io/enforce": "restricted",
+                 "pod-security.kubernetes.io/enforce-version": "latest"}
+        self.api("POST", "/api/v1/namespaces",
+                 {"apiVersion": "v1", "kind": "Namespace",
+                  "metadata": {"name": name, "labels": level}})
+
+    def drop_namespace(self, name: str, timeout: float = 120) -> None:
+        """Groups first, so that their finalizers run while the namespace still takes writes."""
+        if self.find(f"/api/v1/namespaces/{name}") is None:
+            return
+        groups = f"/apis/regroup.dev/v1alpha1/namespaces/{name}/replicationgroups"
+        if self.find(groups) is not None:
+            self.api("DELETE", groups, timeout=30)
+            wait_for(f"the groups of {name} are gone", timeout,
+                     lambda: (not (left := [item["metadata"]["name"]
+                                            for item in self.get(groups)["items"]]), left), 0.3)
+        self.api("DELETE", f"/api/v1/namespaces/{name}")
+        wait_for(f"namespace {name} is gone", timeout,
+                 lambda: ((left := self.find(f"/api/v1/namespaces/{name}")) is None,
+                          (left or {}).get("status")), 0.3)
+
+    def events(self, namespace: str, group: str) -> list[Json]:
+        """Events about a group, oldest first."""
+        items = self.get(f"/apis/events.k8s.io/v1/namespaces/{namespace}/events")["items"]
+        mine = [item for item in items
+                if item.get("regarding", {}).get("kind") == "ReplicationGroup"
+                and item["regarding"].get("name") == group]
+        return sorted(mine, key=lambda item: item.get("eventTime") or "")
+
+    def zones(self) -> dict[str, str]:
+        """Node name -> zone."""
+        nodes = self.get("/api/v1/nodes")["items"]
+        return {node["metadata"]["name"]:
+                node["metadata"].get("labels", {}).get("topology.kubernetes.io/zone", "")
+                for node in nodes}
+
+
+class Faults:
+    """What breaks things. Each of them needs the local cluster, but deleting a pod."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    def _program(self, *args: str, what: str, timeout: float = 60) -> str:
+        if not self._cluster.local:
+            raise NeedsLocalCluster(what)
+        return run([sys.executable, str(CLUSTER_PROGRAM), *args], timeout=timeout).stdout.strip()
+
+    def require(self, what: str) -> None:
+        if not self._cluster.local:
+            raise NeedsLocalCluster(what)
+
+    def pid(self, namespace: str, pod: str) -> int:
+        """The main process of a pod's container, as a process id of this machine."""
+        return int(self._program("pid", f"{namespace}/{pod}", what="kill -9 of a process in a pod"))
+
+    def cut(self, node: str) -> float:
+        """The CLOCK_MONOTONIC time at which the node was cut off."""
+        said = self._program("cut", node, what="a node's network cut")  # … cut at 1700000000.1 (…)
+        found = re.search(r" at (\d+\.\d+)", said)
+        wall = float(found.group(1)) if found else time.time()
+        return wall - (time.time() - time.monotonic())
+
+    def heal(self, node: str) -> None:
+        self._program("heal", node, what="a node's network healed")
+
+    def component(self, action: str, name: str) -> None:
+        """stop, start, pause, resume of apiserver or etcd."""
+        self._program(action, name, what=f"{name} outage")
+
+    def inside(self, node: str) -> list[str]:
+        """The words to put in front of a program that is to run in a node's network."""
+        self.require("a program in a node's network")
+        return [sys.executable, str(CLUSTER_PROGRAM), "exec-in", node, "--"]
+
+    def audit_log(self) -> Path:
+        return Path(self._program("audit-log", what="the API server's audit log"))
+
+
+def die(pid: int) -> float:
+    """kill -9, and the CLOCK_MONOTONIC time of it."""
+    when = time.monotonic()
+    os.kill(pid, signal.SIGKILL)
+    return when

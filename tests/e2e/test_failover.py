@@ -1,0 +1,169 @@
+"""Bars 4, 5 and 6: a killed, deleted or cut-off primary, a writing client, and an observer."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Callable, Iterator
+
+import pytest
+
+from failover import Round, run_round
+from group import Group, MemberView, lesson_group, small_group
+from harness import Cluster, Settings, die
+from observer import ObserverProcess
+from operator_control import PODS_PATH, Operator
+
+Say = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def group(cluster: Cluster, namespace: str) -> Iterator[Group]:
+    group = Group(cluster, namespace, "web-cache")
+    group.create(small_group("web-cache"))
+    group.wait_settled(3)
+    group.seed()
+    yield group
+    group.delete()
+
+
+def one_writer(rounds: list[Round], say: Say, what: str) -> None:
+    """Bar 6 for these rounds."""
+    oks = sum(len(one.observer.oks) for one in rounds)
+    problems = [problem for one in rounds for problem in one.problems]
+    say(f"bar 6: {what}: {oks} +OK seen by the observers, {len(problems)} from two members at once")
+    assert oks > 0 and not problems, problems
+
+
+def test_kill(group: Group, settings: Settings, cluster: Cluster, say: Say) -> None:
+    """Bar 4: kill -9 of the primary's process, again and again."""
+    cluster.faults.require("kill -9 of a process in a pod")
+    rounds: list[Round] = []
+    for number in range(settings.kills):
+        pid = cluster.faults.pid(group.namespace, group.primary().name)
+        one = run_round(group, lambda _, pid=pid: die(pid))
+        say(f"  kill {number + 1} of {settings.kills}: {one.line()}")
+        assert not (missing := group.missing_seeds()), f"keys of the seed are gone: {missing}"
+        assert one.in_sync_s <= 30
+        rounds.append(one)
+    gaps = [one.gap_ms for one in rounds]
+    say(f"bar 4: kill -9 x{len(gaps)}: median gap {statistics.median(gaps):.0f} ms (<= 150), "
+        f"worst {max(gaps):.0f} ms (<= 500), slowest back in sync "
+        f"{max(one.in_sync_s for one in rounds):.1f} s (<= 30), "
+        f"{sum(len(one.lost) for one in rounds)} acknowledged writes lost, seed whole")
+    one_writer(rounds, say, "kill -9")
+    assert statistics.median(gaps) <= 150 and max(gaps) <= 500
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["grace30", "force"])
+def test_pod_deleted(group: Group, settings: Settings, cluster: Cluster, say: Say,
+                     force: bool) -> None:
+    """Bar 5: the primary's pod is deleted."""
+    grace = "?gracePeriodSeconds=0" if force else "?gracePeriodSeconds=30"
+
+    def delete(primary: MemberView) -> float:
+        when = time.monotonic()
+        cluster.api("DELETE", f"/api/v1/namespaces/{group.namespace}/pods/{primary.name}{grace}")
+        return when
+
+    rounds = [run_round(group, delete) for _ in range(settings.deletes)]
+    for one in rounds:
+        say(f"  {one.line()}")
+    what = "force" if force else "grace 30 s"
+    say(f"bar 5: pod deleted ({what}) x{len(rounds)}: worst gap "
+        f"{max(one.gap_ms for one in rounds):.0f} ms (<= 1000), "
+        f"{sum(len(one.lost) for one in rounds)} acknowledged writes lost")
+    assert not group.missing_seeds()
+    one_writer(rounds, say, f"pod deleted ({what})")
+    assert max(one.gap_ms for one in rounds) <= 1000
+
+
+def cut_round(group: Group, cluster: Cluster) -> Round:
+    node = group.primary().node
+    faults = cluster.faults
+
+    def inside(primary: MemberView) -> ObserverProcess:
+        # The same label as outside: it is the same process, seen from another place.
+        return ObserverProcess({Group.label_of(primary): f"{primary.address}:6379"},
+                               faults.inside(node))
+
+    try:
+        return run_round(group, lambda _: faults.cut(node), timeout=120, inside=inside,
+                         after=lambda: faults.heal(node))
+    finally:
+        faults.heal(node)
+
+
+def silence_ms(one: Round) -> float:
+    """From the old primary's last +OK, seen from inside, to the new primary's first."""
+    last = one.observer.last_ok(Group.label_of(one.old))
+    first = one.observer.first_ok(Group.label_of(one.new), one.fault_at)
+    assert last is not None and first is not None
+    return (first.replied - last.replied) * 1000
+
+
+def move_leader_off(operator: Operator, cluster: Cluster, node: str) -> None:
+    """The bar is about the primary's node; a leader there would add the lease's time."""
+    leader = operator.wait_leader()
+    if operator.node_of(leader) != node:
+        return
+    cluster.api("DELETE", f"{PODS_PATH}/{leader}")
+    operator.wait_leader(unlike=leader)
+    operator.wait_replicas(2)
+
+
+def test_node_cut(group: Group, settings: Settings, cluster: Cluster, operator: Operator,
+                  say: Say) -> None:
+    """Bar 5: the primary's node is cut off; the cut-off primary must fall silent first."""
+    cluster.faults.require("a node's network cut")
+    rounds: list[Round] = []
+    for _ in range(settings.cuts):
+        group.wait_settled(3)
+        move_leader_off(operator, cluster, group.primary().node)
+        one = cut_round(group, cluster)
+        say(f"  {one.line()}; silent for {silence_ms(one):.0f} ms before the new primary's first "
+            "+OK")
+        rounds.append(one)
+    silences = [silence_ms(one) for one in rounds]
+    say(f"bar 5: node cut x{len(rounds)}: worst gap {max(one.gap_ms for one in rounds):.0f} ms "
+        f"(<= 7000), shortest silence between the two primaries {min(silences):.0f} ms (> 0), "
+        f"{sum(len(one.lost) for one in rounds)} acknowledged writes lost")
+    assert not group.missing_seeds()
+    one_writer(rounds, say, "node cut")
+    assert min(silences) > 0 and max(one.gap_ms for one in rounds) <= 7000
+
+
+def test_node_cut_with_leader(group: Group, cluster: Cluster, operator: Operator, say: Say) -> None:
+    """The same with the leading operator on the cut node: the lease must run out first."""
+    cluster.faults.require("a node's network cut")
+    group.wait_settled(3)
+    node = group.primary().node
+    for _ in range(4):  # the scheduler chooses the node, so give it some tries
+        leader = operator.wait_leader()
+        if operator.node_of(leader) == node:
+            break
+        if node in {pod["spec"].get("nodeName") for pod in operator.pods()}:
+            cluster.api("DELETE", f"{PODS_PATH}/{leader}")
+            operator.wait_leader(unlike=leader)
+        else:
+            pytest.skip("no replica of the operator runs on the primary's node")
+        operator.wait_replicas(2)
+    one = cut_round(group, cluster)
+    say(f"  leader on the cut node, too: {one.line()}; silent for {silence_ms(one):.0f} ms")
+    one_writer([one], say, "node cut with the leader on it")
+    assert silence_ms(one) > 0 and one.gap_ms <= 20_000
+
+
+def test_failover_disabled(make_group: Callable[..., Group], cluster: Cluster, say: Say) -> None:
+    """automaticFailoverEnabled: false means: report, do not act."""
+    cluster.faults.require("kill -9 of a process in a pod")
+    manifest = small_group("manual", replicas=1, automaticFailoverEnabled=False,
+                           multiAZEnabled=False)
+    group = make_group(manifest)
+    primary = group.primary()
+    die(cluster.faults.pid(group.namespace, primary.name))
+    time.sleep(5)
+    now = group.primary()
+    say(f"  failover off: after a kill the primary is {now.name}, as before ({primary.name})")
+    assert now.name == primary.name
+    assert lesson_group()["spec"]["automaticFailoverEnabled"]  # the lesson's own has it on
