@@ -37,6 +37,7 @@ ParameterRule OneOf(const char* name, std::vector<std::string> values) {
 }
 
 constexpr std::int64_t kBig = 1'000'000'000;
+constexpr char kEventClasses[] = "AKEg$lshzxetdmn";
 
 const std::vector<ParameterRule>& Rules() {
   static const std::vector<ParameterRule> kRules = [] {
@@ -141,6 +142,7 @@ std::string OwnedReason(const std::string& name) {
       {"bind", "a member must be reachable by its pod address"},
       {"protected-mode", "a member must be reachable by its pod address"},
       {"dir", "the data directory belongs to the operator"},
+      {"dbfilename", "the data directory belongs to the operator"},
       {"appendonly", "set spec.storage to keep data on disk"},
       {"appendfsync", "set by the operator with spec.storage"},
       {"save", "set spec.storage to keep data on disk"},
@@ -209,7 +211,11 @@ Result<void> CheckParameter(Engine engine, const std::string& version, const std
       }
       break;
     case Type::kText:
-      if (value.size() > 64) return Fail(ErrorCode::kInvalid, where + "longer than 64 characters.");
+      // The one text, notify-keyspace-events: the engine does not start with an unknown letter.
+      if (value.size() > 64 || value.find_first_not_of(kEventClasses) != std::string::npos) {
+        return Fail(ErrorCode::kInvalid, where + "'" + value + "' may hold only the letters of " +
+                    kEventClasses + ", for example Ex; remove the others.");
+      }
       break;
   }
   return {};

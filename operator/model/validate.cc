@@ -21,10 +21,23 @@ int VersionNumber(const std::string& version) {
 
 Result<void> Bad(const std::string& message) { return Fail(ErrorCode::kInvalid, message); }
 
+// A DNS label that starts with a letter (RFC 1035), as names of Services must be.
+bool IsLabel(const std::string& name) {
+  if (name.empty() || name.front() < 'a' || name.front() > 'z' || name.back() == '-') return false;
+  for (const char c : name) {
+    if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-') return false;
+  }
+  return true;
+}
+
 Result<void> CheckShape(const GroupMeta& meta, const GroupSpec& spec) {
   if (meta.name.size() > kNameMax) {
     return Bad("metadata.name may have at most " + std::to_string(kNameMax) +
                " characters, because Services and pods are named after it; choose a shorter name.");
+  }
+  if (!IsLabel(meta.name)) {
+    return Bad("metadata.name must start with a lowercase letter and hold only lowercase letters, "
+               "digits and hyphens, because Services are named after it; choose another name.");
   }
   if (spec.replicas < 0 || spec.replicas > kReplicasMax) {
     return Bad("spec.replicasPerNodeGroup must be from 0 to 5.");
@@ -51,11 +64,26 @@ Result<void> CheckAvailability(const GroupSpec& spec) {
   if (static_cast<int>(spec.preferred_cache_cluster_azs.size()) > spec.members()) {
     return Bad("spec.preferredCacheClusterAZs names more zones than the group has members.");
   }
-  if (spec.failover.write_guard_lag_seconds < 1 || spec.failover.write_guard_lag_seconds > 60) {
-    return Bad("spec.failover.writeGuardLagSeconds must be from 1 to 60.");
-  }
-  if (spec.failover.unreachable_after_ms < 500) {
-    return Bad("spec.failover.unreachableAfterMilliseconds must be at least 500.");
+  return {};
+}
+
+// The times on which proofs rest: a wrong one here is a failover on a false alarm.
+Result<void> CheckTimes(const GroupSpec& spec) {
+  struct Range {
+    const char* field;
+    int value, low, high;
+  };
+  const FailoverSpec& failover = spec.failover;
+  for (const Range& range :
+       {Range{"failover.writeGuardLagSeconds", failover.write_guard_lag_seconds, 1, 60},
+        Range{"failover.unreachableAfterMilliseconds", failover.unreachable_after_ms, 500, 60'000},
+        Range{"failover.unresponsiveAfterMilliseconds", failover.unresponsive_after_ms, 1000,
+              600'000},
+        Range{"failover.unprovenAfterSeconds", failover.unproven_after_seconds, 0, 86'400},
+        Range{"placement.zoneWaitSeconds", spec.placement.zone_wait_seconds, 0, 86'400}}) {
+    if (range.value >= range.low && range.value <= range.high) continue;
+    return Bad(std::string("spec.") + range.field + " must be from " + std::to_string(range.low) +
+               " to " + std::to_string(range.high) + "; set it in that range.");
   }
   return {};
 }
@@ -65,6 +93,7 @@ Result<void> CheckAvailability(const GroupSpec& spec) {
 Result<void> ValidateSpec(const GroupMeta& meta, const GroupSpec& spec) {
   if (Result<void> shape = CheckShape(meta, spec); !shape) return shape;
   if (Result<void> available = CheckAvailability(spec); !available) return available;
+  if (Result<void> times = CheckTimes(spec); !times) return times;
   for (const auto& [name, value] : spec.parameters) {
     Result<void> checked = CheckParameter(spec.engine, spec.engine_version, name, value);
     if (!checked) return checked;
