@@ -107,7 +107,7 @@ def create(screen: Screen, cluster: Cluster, group: Group) -> None:
     there = cluster.find(group.path) is not None
     begin = group.create(manifest)
     ready_at = group.wait_settled(3, 120)
-    screen.say(f"\nit is there already, and Ready" if there
+    screen.say("\nit is there already, and Ready" if there
                else f"\nReady=True after {ready_at - begin:.1f} s")
     screen.say(members_table(group))
     zones = {member.zone for member in group.members()}

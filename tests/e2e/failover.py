@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Callable
 
@@ -62,8 +63,10 @@ def run_round(group: Group, fault: Callable[[MemberView], float], members: int =
     group.wait_settled(members)
     old, epoch = group.primary(), group.epoch()
     addresses = group.addresses()
-    second = inside(old) if inside else None
-    with ObserverProcess(addresses) as observer, ClientProcess(group.vip(), 6379) as client:
+    with ExitStack() as stack:
+        second = stack.enter_context(inside(old)) if inside else None
+        observer = stack.enter_context(ObserverProcess(addresses))
+        client = stack.enter_context(ClientProcess(group.vip(), 6379))
         time.sleep(WARM_UP_S)
         fault_at = fault(old)
         time.sleep(QUIET_S)

@@ -24,7 +24,7 @@ import redis
 
 ROOT = Path(__file__).resolve().parents[2]
 CLUSTER_PROGRAM = ROOT / "tests" / "cluster" / "cluster.py"
-DEFAULT_IMAGE = "regroup.dev/regroup:local"
+DEFAULT_IMAGE = "regroup.dev/operator:local"
 
 Json = dict[str, Any]
 

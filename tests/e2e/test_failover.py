@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from functools import partial
 from typing import Callable, Iterator
 
 import pytest
@@ -27,6 +28,10 @@ def group(cluster: Cluster, namespace: str) -> Iterator[Group]:
     group.delete()
 
 
+def kill_process(pid: int, _: MemberView) -> float:
+    return die(pid)
+
+
 def one_writer(rounds: list[Round], say: Say, what: str) -> None:
     """Bar 6 for these rounds."""
     oks = sum(len(one.observer.oks) for one in rounds)
@@ -40,8 +45,10 @@ def test_kill(group: Group, settings: Settings, cluster: Cluster, say: Say) -> N
     cluster.faults.require("kill -9 of a process in a pod")
     rounds: list[Round] = []
     for number in range(settings.kills):
+        group.wait_settled(3)
+        # Found beforehand, so that the fault's time is that of the signal.
         pid = cluster.faults.pid(group.namespace, group.primary().name)
-        one = run_round(group, lambda _, pid=pid: die(pid))
+        one = run_round(group, partial(kill_process, pid))
         say(f"  kill {number + 1} of {settings.kills}: {one.line()}")
         assert not (missing := group.missing_seeds()), f"keys of the seed are gone: {missing}"
         assert one.in_sync_s <= 30

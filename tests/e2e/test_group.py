@@ -6,7 +6,7 @@ import json
 import re
 import time
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 import pytest
 import redis
@@ -61,9 +61,21 @@ def test_lesson_group(make_group: MakeGroup, cluster: Cluster, say: Say) -> None
     assert [member.role for member in members].count("primary") == 1
 
 
+@pytest.fixture(scope="module")
+def shared(cluster: Cluster, namespace: str) -> Iterator[Group]:
+    group = Group(cluster, namespace, "group")
+    group.create(small_group("group"))
+    yield group
+    group.delete()
+
+
 @pytest.fixture
-def group(make_group: MakeGroup) -> Group:
-    return make_group(small_group("group"))
+def group(shared: Group) -> Group:
+    """Three members in sync, whatever the test before did."""
+    if shared.get()["spec"]["replicasPerNodeGroup"] != 2:
+        shared.patch({"replicasPerNodeGroup": 2})
+    shared.wait_settled(3, 60)
+    return shared
 
 
 def test_endpoints(group: Group) -> None:
