@@ -87,6 +87,7 @@ struct PodView {
   std::string zone;          // the zone that the plan chose for it (annotation)
   std::string role_label;
   std::string spec_hash;     // hash of the rendered pod, for drift
+  std::map<std::string, std::string> born_with;  // what only a restart changes, as it was at birth
   std::string image;
   MonoMs first_seen = 0;     // by our clock: for "elsewhere after a set time"
   bool deleting = false;
@@ -115,6 +116,7 @@ struct Member {
   std::string uid;
   std::string name;
   std::optional<PodView> pod;  // none: the object is gone, the process may not be
+  std::optional<PodView> departed;  // what was last seen of an object that is gone
   EngineView engine;
 };
 
@@ -154,6 +156,7 @@ struct VolumeView {  // a PVC of the group
   std::string resource_version;
   std::string member_name;
   bool deleting = false;
+  bool foreign = false;  // of another group, such as an earlier one of the same name
 };
 
 // What this process did and saw in the current leadership; lost with it, and then earned again.
@@ -189,6 +192,8 @@ struct Observed {
   std::vector<std::string> restart_parameters;  // differ from what the pod was born with
   std::string acl_hash;  // of the default user's rule as rendered now
   std::string resolve_error;  // the catalogue cannot serve this spec, and why
+  std::string last_error;     // why the last round could not do all it wanted; empty: it could
+  std::vector<std::string> taken_names;  // of pods that hold our names but are not this group's
 
   const Member* FindMember(const std::string& uid) const {
     for (const Member& member : members) {

@@ -55,6 +55,15 @@ inline const std::string& RunOf(const model::Member& member) {
   return member.engine.facts ? member.engine.facts->run_id : kNone;
 }
 inline bool Deleting(const model::Member& member) { return !member.pod || member.pod->deleting; }
+// The pod's object, or what was last seen of it once it is gone.
+inline const model::PodView* LastPod(const model::Member& member) {
+  if (member.pod) return &*member.pod;
+  return member.departed ? &*member.departed : nullptr;
+}
+inline std::string ContainerOf(const model::Member& member) {
+  const model::PodView* pod = LastPod(member);
+  return pod == nullptr ? "" : pod->container_id;
+}
 inline bool Contains(const std::vector<std::string>& list, const std::string& value) {
   for (const std::string& item : list) {
     if (item == value) return true;

@@ -28,10 +28,12 @@ EngineEffect Fence(const Member& member, const std::string& reason) {
   return effect;
 }
 
+// Void for another process, and once a younger INFO shows that the member was told to follow again.
 const model::Memory::Ack* AckOf(const Observed& seen, const Member& member) {
   const auto found = seen.memory.fenced.find(member.uid);
   if (found == seen.memory.fenced.end() || found->second.run_id != RunOf(member)) return nullptr;
-  return &found->second;
+  const bool undone = member.engine.facts_at > found->second.at && !member.engine.facts->fenced();
+  return undone ? nullptr : &found->second;
 }
 
 // When the link of a member of the record was proven cut; -1: it is not.
@@ -40,9 +42,7 @@ MonoMs DetachedAt(const Observed& seen, const Member& member) {
     const model::Memory::Ack* ack = AckOf(seen, member);
     return ack == nullptr ? -1 : ack->at;
   }
-  std::string run = RunOf(member);
-  std::string container = member.pod ? member.pod->container_id : "";
-  if (!ProvenDead(seen, member, run, container)) return -1;
+  if (!ProvenDead(seen, member, RunOf(member), ContainerOf(member))) return -1;
   return std::max(member.engine.refused_at, member.engine.last_heard);
 }
 
@@ -73,13 +73,25 @@ void CloseLineage(Context& context, std::int64_t offset) {
   if (!lineage.empty() && lineage.back().up_to < 0) lineage.back().up_to = offset;
 }
 
+bool ChangesAnEngine(const Context& context) {
+  for (const model::Effect& effect : context.plan.effects) {
+    if (std::holds_alternative<EngineEffect>(effect)) return true;
+  }
+  return false;
+}
+
 // True when a round is needed to fence or to detach.
 bool DetachRound(Context& context, const Fault& fault, const std::string& reason) {
   const Observed& seen = context.seen;
   const std::string& old_uid = context.record().primary->uid;
   const bool dead = fault.kind == FaultKind::kDead || fault.kind == FaultKind::kRestarted;
+  const Member* old_primary = seen.FindMember(old_uid);
+  // The same process answers: its fence is the proof (b), and its replicas, which keep their links,
+  // read its last writes meanwhile.
+  const bool fence_only = !dead && old_primary != nullptr && Answers(*old_primary);
   for (const Member& member : seen.members) {
     if (!Answers(member) || member.engine.facts->loading) continue;
+    if (fence_only && member.uid != old_uid) continue;
     const bool is_old = member.uid == old_uid;
     // When every link to a dead process is down already, no detaching is needed.
     if (!is_old && (dead || !Contains(context.record().members, member.uid))) continue;
@@ -89,7 +101,7 @@ bool DetachRound(Context& context, const Fault& fault, const std::string& reason
                                       : "detach from the old primary: " + reason));
     }
   }
-  return !context.plan.effects.empty();
+  return ChangesAnEngine(context);
 }
 
 bool DataCanReturn(const Context& context) { return context.spec().storage.has_value(); }
@@ -105,8 +117,7 @@ bool NobodyHolds(const Context& context) {
       }
       continue;
     }
-    const std::string container = member.pod ? member.pod->container_id : "";
-    if (!ProvenDead(seen, member, RunOf(member), container)) return false;
+    if (!ProvenDead(seen, member, RunOf(member), ContainerOf(member))) return false;
   }
   return true;
 }
@@ -152,8 +163,10 @@ void NothingPromotable(Context& context, const Fault& fault, const std::string& 
                   "); waiting for " + name + " to come back on its own volume.");
     return;
   }
+  // An older copy only when the primary's data cannot return (rule candidate).
+  const bool may_return = fault.kind == FaultKind::kGone || fault.kind == FaultKind::kHung;
   const Choice holder = ChooseHolder(context.seen, context.record().primary->uid);
-  if (holder.member != nullptr) {
+  if (holder.member != nullptr && !may_return) {
     Grant(context, *holder.member, holder.offset, "PrimaryLostReplicaBehind");
     context.Do(model::EmitEvent{true, "DataLost",
                                 holder.member->name + " was not in sync when " + name +
@@ -273,7 +286,9 @@ void PlanFailover(Context& context, const Fault& fault, const std::string& reaso
   const std::string& name = context.record().primary->name;
   const Member* old_primary = context.seen.FindMember(old_uid);
   const bool lone = context.record().members.size() <= 1;
-  if (!context.spec().automatic_failover_enabled && !lone && !DataCanReturn(context)) {
+  const bool may_return = fault.kind == FaultKind::kGone || fault.kind == FaultKind::kHung;
+  const bool restore = !may_return && (DataCanReturn(context) || NobodyHolds(context));
+  if (!context.spec().automatic_failover_enabled && !lone && !restore) {
     context.Block("AutomaticFailoverDisabled",
                   "The primary " + name + " failed (" + fault.words +
                       "); set spec.automaticFailoverEnabled: true to let a replica take over.");
@@ -304,12 +319,28 @@ void PlanFailover(Context& context, const Fault& fault, const std::string& reaso
   ChooseAndGrant(context, fault, reason);
 }
 
+// The new primary does not answer as the process that was granted: the next one only when it is
+// proven dead.
+void PlanLostGrant(Context& context) {
+  const Fault fault = PrimaryFault(context.seen, context.options);
+  if (fault.kind == FaultKind::kDead || fault.kind == FaultKind::kRestarted) {
+    context.Say("the new primary failed: " + fault.words);
+    PlanFailover(context, fault, "NewPrimaryDied");
+    return;
+  }
+  context.Block("PrimaryNotProvenSilent", "The new primary " + context.record().primary->name +
+                " does not answer (" + fault.words + "); it may have been told to take writes.");
+}
+
 void PlanTransition(Context& context) {
   const model::PrimaryRef& granted = *context.record().primary;
   const Member* member = context.seen.FindMember(granted.uid);
   context.Watch(model::Attention::kUrgent);
   context.LookAgain(kFastMs);
-  if (member == nullptr || !Answers(*member) || RunOf(*member) != granted.run_id) return;
+  if (member == nullptr || !Answers(*member) || RunOf(*member) != granted.run_id) {
+    PlanLostGrant(context);
+    return;
+  }
   const model::EngineFacts& facts = *member->engine.facts;
   if (!facts.is_primary) {
     Promote(context, granted.uid, granted.run_id, context.record().transition->reason);

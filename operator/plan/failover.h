@@ -13,6 +13,9 @@ namespace regroup::plan {
 // The recorded primary has failed or goes away; `reason` becomes the Event's reason.
 void PlanFailover(Context& context, const Fault& fault, const std::string& reason);
 
+// A granted primary that stopped answering before its transition was closed.
+void PlanLostGrant(Context& context);
+
 // A transition whose CAS is made: tell the new primary, move its slice, close the transition.
 void PlanTransition(Context& context);
 

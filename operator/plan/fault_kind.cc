@@ -17,25 +17,27 @@ constexpr std::int64_t kLinkSilenceSeconds = 2;
 constexpr std::int64_t kSuspectPaceMs = 50;
 
 bool NodeIsOut(const Observed& seen, const Member& member) {
-  if (!member.pod || member.pod->node.empty()) return false;
+  const model::PodView* pod = LastPod(member);
+  if (pod == nullptr || pod->node.empty()) return false;
   for (const model::NodeView& node : seen.nodes) {
-    if (node.name == member.pod->node) return node.out_of_service;
+    if (node.name == pod->node) return node.out_of_service;
   }
   // The Node object is gone. An empty list means that our cache is, not the cluster.
   return !seen.nodes.empty();
 }
 
 bool KubeletReportedEnd(const Member& member, const std::string& container_id) {
-  if (!member.pod || container_id.empty()) return false;
-  return member.pod->terminated_container_id == container_id &&
-         member.pod->terminated_reason != "ContainerStatusUnknown";
+  const model::PodView* pod = LastPod(member);
+  if (pod == nullptr || container_id.empty()) return false;
+  return pod->terminated_container_id == container_id &&
+         pod->terminated_reason != "ContainerStatusUnknown";
 }
 
 bool HearsPrimary(const Observed& seen, const Member& primary, const Member& replica) {
   const model::EngineFacts& facts = *replica.engine.facts;
   if (replica.engine.facts_at <= primary.engine.last_heard) return true;  // older than the suspicion
   if (!facts.link_up) return false;
-  if (facts.last_io_seconds >= kLinkSilenceSeconds) return false;
+  if (facts.last_io_seconds > kLinkSilenceSeconds) return false;
   return replica.engine.offset_still_since == 0 ||
          seen.now - replica.engine.offset_still_since < kStillMs;
 }

@@ -88,6 +88,7 @@ void PlanStrangers(Context& context) {
 void PlanFollowers(Context& context, const Member& primary) {
   const model::EngineFacts& head = *primary.engine.facts;
   RecordHistory(context, head);
+  if (!primary.pod || primary.pod->ip.empty()) return;  // its object is gone: no address to follow
   const int port = context.spec().port;
   bool full_sync = SyncUnderWay(context.seen, primary, port);
   if (full_sync) context.LookAgain(kSyncPollMs);
@@ -215,8 +216,7 @@ void PlanFarewells(Context& context) {
     if (member == nullptr) return false;
     if (member->pod && !member->pod->deleting && !member->pod->failed) return false;
     if (Answers(*member)) return false;
-    const std::string container = member->pod ? member->pod->container_id : "";
-    return ProvenDead(context.seen, *member, RunOf(*member), container);
+    return ProvenDead(context.seen, *member, RunOf(*member), ContainerOf(*member));
   };
   std::erase_if(context.next.members, gone);
   std::erase_if(context.next.suspects, gone);

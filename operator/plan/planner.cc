@@ -78,6 +78,12 @@ void PlanServed(Context& context, const Member& primary) {
   PlanSettings(context);
   PlanRoleLabels(context);
   model::PrimaryRef& granted = *context.next.primary;
+  // The granted process answers, so a container that ended was never its own: the kubelet's word was
+  // late when it was recorded, and would prove a death that did not happen.
+  if (primary.pod && !granted.container_id.empty() &&
+      granted.container_id == primary.pod->terminated_container_id) {
+    granted.container_id.clear();
+  }
   if (granted.container_id.empty() && primary.pod && primary.pod->restart_count == 0 &&
       primary.pod->terminated_container_id.empty()) {
     granted.container_id = primary.pod->container_id;
@@ -157,6 +163,9 @@ void PlanMain(Context& context) {
 }
 
 void Finish(Context& context) {
+  if (context.blocked.empty() && !context.seen.last_error.empty()) {
+    context.Block("ActionFailed", context.seen.last_error);
+  }
   BuildView(context);
   if (context.record_changed()) context.plan.record = context.next;
   context.LookAgain(kRestLookMs);

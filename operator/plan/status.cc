@@ -68,10 +68,12 @@ void PutConditions(Context& context, const Facts& facts) {
   const std::string reason = !context.blocked_reason.empty() ? context.blocked_reason
                              : facts.serving                 ? "MembersNotInSync"
                                                              : "NoPrimary";
+  // The message belongs to the reason: where the group is blocked, both say why.
+  const std::string& missing = context.blocked.empty() ? facts.missing : context.blocked;
   Put(context, "Ready", ready, ready ? "AllMembersInSync" : reason,
-      ready ? "All " + std::to_string(facts.ready) + " members serve." : facts.missing);
+      ready ? "All " + std::to_string(facts.ready) + " members serve." : missing);
   Put(context, "Available", facts.serving, facts.serving ? "PrimaryServes" : reason,
-      facts.serving ? "The primary endpoint takes writes." : facts.missing);
+      facts.serving ? "The primary endpoint takes writes." : missing);
   const bool enabled = context.spec().automatic_failover_enabled;
   const bool failover = enabled && facts.serving && facts.replicas > 0;
   Put(context, "FailoverReady", failover,
@@ -80,7 +82,7 @@ void PutConditions(Context& context, const Facts& facts) {
       : enabled ? "No replica is in sync, so none could take over."
                 : "spec.automaticFailoverEnabled is not true.");
   Put(context, "Reconciling", !ready && !context.stalled, ready ? "AsWanted" : reason,
-      ready ? "The group is as its spec wants it." : facts.missing);
+      ready ? "The group is as its spec wants it." : missing);
   Put(context, "Stalled", context.stalled, context.stalled ? reason : "Progressing",
       context.stalled ? context.blocked : "Nothing waits for a human.");
 }

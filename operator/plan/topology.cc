@@ -60,6 +60,19 @@ void Replace(Context& context, const Member& member, const std::string& reason) 
   context.Say("replace " + member.name + ": " + reason);
 }
 
+// Rule one-group: data of another group, such as an earlier one of the same name, is never mounted.
+bool ForeignVolume(Context& context, const std::string& member_name) {
+  if (!context.spec().storage || !context.options.one_group) return false;
+  for (const model::VolumeView& volume : context.seen.volumes) {
+    if (!volume.foreign || volume.member_name != member_name) continue;
+    context.Block("ForeignVolume",
+                  "The volume claim " + volume.name + " belongs to an earlier group of this name; "
+                  "delete it, or take its data out first and then delete it.", true);
+    return true;
+  }
+  return false;
+}
+
 bool IsPrimary(const Context& context, const Member& member) {
   return context.record().primary && context.record().primary->uid == member.uid;
 }
@@ -104,7 +117,7 @@ std::string ChooseZone(const Observed& seen, const std::vector<std::string>& tak
 }
 
 void PlanCreation(Context& context) {
-  std::set<std::string> names;
+  std::set<std::string> names(context.seen.taken_names.begin(), context.seen.taken_names.end());
   std::vector<std::string> taken;
   int live = 0;
   for (const Member& member : context.seen.members) {
@@ -137,6 +150,7 @@ void PlanCreation(Context& context) {
   for (int index = 1; live < context.spec().members() && index < 1000; ++index) {
     const std::string name = NameOf(context, index);
     if (names.count(name) > 0) continue;
+    if (ForeignVolume(context, name)) return;
     const std::string zone = ChooseZone(context.seen, taken);
     context.Do(model::CreateMember{name, zone, "the group has " + std::to_string(live) + " of " +
                                                    std::to_string(context.spec().members())});

@@ -18,6 +18,7 @@ inline constexpr char kGroupLabel[] = "regroup.dev/group";                 // = 
 inline constexpr char kGroupUidLabel[] = "regroup.dev/group-uid";          // rule one-group
 inline constexpr char kRoleLabel[] = "regroup.dev/role";                   // primary | replica
 inline constexpr char kZoneAnnotation[] = "regroup.dev/zone";
+inline constexpr char kBornWithAnnotation[] = "regroup.dev/born-with";  // see BornWith
 inline constexpr char kHashAnnotation[] = "regroup.dev/spec-hash";
 inline constexpr char kEpochAnnotation[] = "regroup.dev/epoch";
 inline constexpr char kMemberUidAnnotation[] = "regroup.dev/member-uids";  // of a slice's endpoints
@@ -65,5 +66,10 @@ std::string HashOf(const Json& object);
 std::string RedisConf(const model::Group& group, const model::Resolved& resolved);
 std::map<std::string, std::string> LiveParameters(const model::Group& group,
                                                   const model::Resolved& resolved);
+
+// What takes effect only when a member is made anew: parameters that need a restart, the image, the
+// resources. Kept on the pod, so that a difference can be reported as pending.
+std::map<std::string, std::string> BornWith(const model::Group& group,
+                                            const model::Resolved& resolved);
 
 }  // namespace regroup::render

@@ -77,6 +77,10 @@ model::PodView ParsePod(const Json& object) {
   pod.role_label = Str(Child(Child(meta, "labels"), kRoleLabel));
   pod.zone = Str(Child(Child(meta, "annotations"), kZoneAnnotation));
   pod.spec_hash = Str(Child(Child(meta, "annotations"), kHashAnnotation));
+  const std::string born = Str(Child(Child(meta, "annotations"), kBornWithAnnotation));
+  if (Result<Json> parsed = ParseJson(born); parsed && parsed->is_object()) {
+    for (const auto& [name, value] : parsed->items()) pod.born_with[name] = Str(value);
+  }
   pod.node = Str(Child(spec, "nodeName"));
   pod.scheduled = !pod.node.empty();
   const Json& containers = Child(spec, "containers");

@@ -22,6 +22,7 @@ struct Taint {
   std::string key;
   std::string value;
   std::string effect;
+  bool operator==(const Taint&) const = default;
 };
 
 struct NodeFacts {
@@ -30,6 +31,7 @@ struct NodeFacts {
   bool ready = false;
   bool unschedulable = false;
   std::vector<Taint> taints;
+  bool operator==(const NodeFacts&) const = default;
 };
 NodeFacts ParseNode(const Json& node);
 // The node as one group sees it: its zone by the group's topology key, its taints by its tolerations.

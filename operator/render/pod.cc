@@ -112,6 +112,7 @@ Json Pod(const model::Group& group, const model::Resolved& resolved, const std::
   if (!placement.priority_class_name.empty()) {
     spec["priorityClassName"] = placement.priority_class_name;
   }
+  pod["metadata"]["annotations"][kBornWithAnnotation] = Json(BornWith(group, resolved)).dump();
   Seal(pod);
   if (!zone.empty()) pod["metadata"]["annotations"][kZoneAnnotation] = zone;
   return pod;

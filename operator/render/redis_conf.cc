@@ -65,6 +65,25 @@ std::string RedisConf(const model::Group& group, const model::Resolved& resolved
   return text;
 }
 
+std::map<std::string, std::string> BornWith(const model::Group& group,
+                                            const model::Resolved& resolved) {
+  std::map<std::string, std::string> born{{"engineVersion", resolved.image}};
+  for (const auto& [name, quantity] : resolved.resources.requests) {
+    born["resources"] += "requests." + name + "=" + quantity + ";";
+  }
+  for (const auto& [name, quantity] : resolved.resources.limits) {
+    born["resources"] += "limits." + name + "=" + quantity + ";";
+  }
+  for (const auto& [name, value] : group.spec.parameters) {
+    const model::ParameterRule* rule =
+        model::FindParameter(group.spec.engine, group.spec.engine_version, name);
+    if (rule != nullptr && rule->change == model::ParameterChange::kRequiresRestart) {
+      born[name] = value;
+    }
+  }
+  return born;
+}
+
 std::map<std::string, std::string> LiveParameters(const model::Group& group,
                                                   const model::Resolved& resolved) {
   std::map<std::string, std::string> live;

@@ -1,0 +1,338 @@
+#include "operator/reconcile/act.h"
+
+#include <atomic>
+#include <cstdlib>
+
+#include "operator/base/log.h"
+#include "operator/model/group_json.h"
+#include "operator/reconcile/observe.h"
+#include "operator/reconcile/record.h"
+#include "operator/redis/commands.h"
+#include "operator/render/acl.h"
+
+namespace regroup::reconcile {
+
+using model::EngineChange;
+
+namespace {
+
+struct Stage {
+  const Ports& ports;
+  const Options& options;
+  const model::Observed& seen;
+  const render::GroupSecrets& secrets;
+
+  const model::Group& group() const { return seen.group; }
+  kube::ObjectRef Ref(Watched kind, const std::string& name) const {
+    return {TypeOf(kind).type, group().meta.namespace_name, name};
+  }
+  void Keep(Watched kind, const Json& object) const {
+    ports.caches->Put(kind, object, ports.clock->Now());
+  }
+};
+
+std::string ChangeName(EngineChange change) {
+  switch (change) {
+    case EngineChange::kFence: return "fence";
+    case EngineChange::kPromote: return "promote";
+    case EngineChange::kFollow: return "follow";
+    case EngineChange::kGuardOn: return "guard-on";
+    case EngineChange::kGuardOff: return "guard-off";
+    case EngineChange::kCutClients: return "cut-clients";
+    case EngineChange::kSetConfig: return "set-config";
+    case EngineChange::kSetAcl: return "set-acl";
+  }
+  return "change";
+}
+
+// A missing field reads as -1.
+std::int64_t InfoNumber(const std::string& text, const std::string& field) {
+  const std::size_t at = text.find("\n" + field + ":");
+  if (at == std::string::npos) return -1;
+  return std::strtoll(text.c_str() + at + field.size() + 2, nullptr, 10);
+}
+
+std::int64_t OffsetOf(const std::string& info) {
+  const std::int64_t as_replica = InfoNumber(info, "slave_repl_offset");
+  return as_replica >= 0 ? as_replica : InfoNumber(info, "master_repl_offset");
+}
+
+Result<void> Simply(const Result<Json>& result) {
+  if (!result) return tl::unexpected<Error>(result.error());
+  return {};
+}
+
+// Creates, or reads what is there already (an earlier create whose answer was lost).
+Result<void> CreateOrRead(const Stage& stage, Watched kind, const Json& object) {
+  const std::string name = Str(At(object, {"metadata", "name"}));
+  const kube::ObjectRef ref = stage.Ref(kind, name);
+  Result<Json> created = stage.ports.api->Create(ref.type, ref.namespace_name, object,
+                                                 kApiTimeoutMs);
+  if (!created && created.error().code == ErrorCode::kAlreadyExists) {
+    created = stage.ports.api->Get(ref, kApiTimeoutMs);
+    if (created && render::ParseOwned(*created).group_uid != stage.group().meta.uid) {
+      return Fail(ErrorCode::kConflict, ref.type.resource + " " + name + " exists already and "
+                  "belongs to another owner; delete it or rename the group.");
+    }
+  }
+  if (created) stage.Keep(kind, *created);
+  return Simply(created);
+}
+
+Result<void> Apply(const Stage& stage, Watched kind, const Json& object) {
+  const kube::ObjectRef ref = stage.Ref(kind, Str(At(object, {"metadata", "name"})));
+  Result<Json> stored = stage.ports.api->Apply(ref, kFieldManager, object, kApiTimeoutMs);
+  if (stored) stage.Keep(kind, *stored);
+  return Simply(stored);
+}
+
+// Passwords are made once: a Secret that exists is read, never replaced by new ones.
+Result<void> ApplySecret(const Stage& stage) {
+  if (!stage.secrets.operator_password.empty()) {
+    return Apply(stage, Watched::kSecret, render::Secret(stage.group(), stage.secrets));
+  }
+  render::GroupSecrets fresh = stage.secrets;
+  fresh.operator_password = stage.ports.new_password();
+  fresh.watch_password = stage.ports.new_password();
+  fresh.replication_password = stage.ports.new_password();
+  return CreateOrRead(stage, Watched::kSecret, render::Secret(stage.group(), fresh));
+}
+
+Result<void> Do(const Stage& stage, const model::ApplyOwned& effect) {
+  const model::Group& group = stage.group();
+  Result<model::Resolved> resolved = model::Resolve(group.spec, stage.options.catalogue);
+  if (!resolved) return tl::unexpected<Error>(resolved.error());
+  switch (effect.kind) {
+    case model::OwnedKind::kSecret: return ApplySecret(stage);
+    case model::OwnedKind::kConfigMap:
+      return Apply(stage, Watched::kConfigMap, render::ConfigMap(group, *resolved));
+    case model::OwnedKind::kPrimaryService:
+      return Apply(stage, Watched::kService,
+                   render::Service(group, model::SliceKind::kPrimary));
+    case model::OwnedKind::kReaderService:
+      return Apply(stage, Watched::kService, render::Service(group, model::SliceKind::kReader));
+    case model::OwnedKind::kPodDisruptionBudget:
+      return Apply(stage, Watched::kBudget, render::PodDisruptionBudget(group));
+    case model::OwnedKind::kServiceAccount: return {};
+  }
+  return {};
+}
+
+Result<void> Do(const Stage& stage, const model::CreateMember& effect) {
+  const model::Group& group = stage.group();
+  Result<model::Resolved> resolved = model::Resolve(group.spec, stage.options.catalogue);
+  if (!resolved) return tl::unexpected<Error>(resolved.error());
+  if (group.spec.storage) {
+    Result<void> volume =
+        CreateOrRead(stage, Watched::kVolume, render::Volume(group, effect.name));
+    if (!volume) return volume;
+  }
+  return CreateOrRead(stage, Watched::kPod,
+                      render::Pod(group, *resolved, effect.name, effect.zone));
+}
+
+// Rule uid-preconditions: what is deleted is named by UID and resourceVersion from a live read.
+Result<void> DeleteLive(const Stage& stage, Watched kind, const std::string& name,
+                        const std::string& uid, const std::string& seen_version,
+                        int grace_seconds) {
+  const kube::ObjectRef ref = stage.Ref(kind, name);
+  kube::Preconditions preconditions{uid, seen_version};
+  if (stage.options.plan.uid_preconditions) {
+    Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
+    if (!live) {
+      if (live.error().code == ErrorCode::kNotFound) return {};
+      return Simply(live);
+    }
+    if (Str(At(*live, {"metadata", "uid"})) != uid) return {};
+    preconditions.resource_version = Str(At(*live, {"metadata", "resourceVersion"}));
+  } else {
+    preconditions.resource_version.clear();
+  }
+  Result<void> deleted =
+      stage.ports.api->Delete(ref, preconditions, grace_seconds, kApiTimeoutMs);
+  if (!deleted && deleted.error().code == ErrorCode::kNotFound) return {};
+  return deleted;
+}
+
+Result<void> Do(const Stage& stage, const model::DeleteMember& effect) {
+  return DeleteLive(stage, Watched::kPod, effect.name, effect.uid, effect.resource_version,
+                    effect.grace_seconds);
+}
+
+Result<void> Do(const Stage& stage, const model::DeleteVolume& effect) {
+  return DeleteLive(stage, Watched::kVolume, effect.name, effect.uid, effect.resource_version, -1);
+}
+
+Result<void> Do(const Stage& stage, const model::WriteSlice& effect) {
+  const Json slice = render::EndpointSlice(stage.group(), effect);
+  if (effect.resource_version.empty()) return CreateOrRead(stage, Watched::kSlice, slice);
+  const kube::ObjectRef ref = stage.Ref(Watched::kSlice, Str(At(slice, {"metadata", "name"})));
+  Result<Json> stored = stage.ports.api->Replace(ref, "", slice, kApiTimeoutMs);
+  if (!stored && stored.error().code == ErrorCode::kConflict) {
+    // The caches are behind: what is there now decides the next pass.
+    Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
+    if (live) stage.Keep(Watched::kSlice, *live);
+  }
+  if (stored) stage.Keep(Watched::kSlice, *stored);
+  return Simply(stored);
+}
+
+Result<void> Do(const Stage& stage, const model::LabelRole& effect) {
+  const Json patch{
+      {"metadata", {{"uid", effect.uid}, {"labels", {{render::kRoleLabel, effect.role}}}}}};
+  Result<Json> stored = stage.ports.api->MergePatch(stage.Ref(Watched::kPod, effect.name), "",
+                                                    patch, kApiTimeoutMs);
+  if (stored) stage.Keep(Watched::kPod, *stored);
+  return Simply(stored);
+}
+
+Result<void> Do(const Stage& stage, const model::SetFinalizer& effect) {
+  const kube::ObjectRef ref = RefOf(stage.group().meta);
+  Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
+  if (!live) return Simply(live);
+  if (Str(At(*live, {"metadata", "uid"})) != stage.group().meta.uid) return {};
+  Json finalizers = Json::array();
+  const Json& held = At(*live, {"metadata", "finalizers"});
+  if (held.is_array()) {
+    for (const Json& name : held) {
+      if (Str(name) != model::kFinalizer) finalizers.push_back(name);
+    }
+  }
+  if (effect.present) finalizers.push_back(model::kFinalizer);
+  const Json patch{{"metadata",
+                    {{"uid", stage.group().meta.uid},
+                     {"resourceVersion", Str(At(*live, {"metadata", "resourceVersion"}))},
+                     {"finalizers", finalizers}}}};
+  Result<Json> stored = stage.ports.api->MergePatch(ref, "", patch, kApiTimeoutMs);
+  if (stored) stage.Keep(Watched::kGroup, *stored);
+  if (!stored && stored.error().code == ErrorCode::kNotFound) return {};
+  return Simply(stored);
+}
+
+Result<void> Do(const Stage& stage, const model::EmitEvent& effect) {
+  static std::atomic<std::uint64_t> sequence{0};
+  const WallMs wall_now = stage.ports.clock->WallNow();
+  const Json event = render::Event(stage.group(), effect, wall_now, stage.options.identity,
+                                   ++sequence);
+  Result<Json> created =
+      stage.ports.api->Create({"events.k8s.io", "v1", "events", true},
+                              stage.group().meta.namespace_name, event, kApiTimeoutMs);
+  // An Event is for people: without it the group is as well as with it.
+  if (!created) {
+    Log(LogLevel::kWarn, "event not written",
+        {{"group", model::KeyOf(stage.group().meta)}, {"error", created.error().message}});
+  }
+  return {};
+}
+
+Result<void> Do(const Stage&, const model::EngineEffect&) {
+  return Fail(ErrorCode::kInternal, "engine effects go over the fleet");
+}
+
+}  // namespace
+
+std::string NameOf(const model::Effect& effect) {
+  static const char* kNames[] = {"EngineEffect", "CreateMember", "DeleteMember",
+                                 "ApplyOwned",   "WriteSlice",   "LabelRole",
+                                 "DeleteVolume", "SetFinalizer", "EmitEvent"};
+  return kNames[effect.index()];
+}
+
+std::string WordsOf(const model::Effect& effect) {
+  if (const auto* engine = std::get_if<model::EngineEffect>(&effect)) {
+    return ChangeName(engine->change) + ": " + engine->reason;
+  }
+  if (const auto* create = std::get_if<model::CreateMember>(&effect)) {
+    return "create " + create->name + (create->zone.empty() ? "" : " in " + create->zone) + ": " +
+           create->reason;
+  }
+  if (const auto* gone = std::get_if<model::DeleteMember>(&effect)) {
+    return "delete " + gone->name + ": " + gone->reason;
+  }
+  if (const auto* slice = std::get_if<model::WriteSlice>(&effect)) {
+    std::string names;
+    for (const model::SliceEndpoint& endpoint : slice->endpoints) names += " " + endpoint.name;
+    return std::string(slice->kind == model::SliceKind::kPrimary ? "primary" : "reader") +
+           " endpoint serves" + names;
+  }
+  if (const auto* label = std::get_if<model::LabelRole>(&effect)) {
+    return "label " + label->name + " as " + label->role;
+  }
+  if (const auto* event = std::get_if<model::EmitEvent>(&effect)) {
+    return event->reason + ": " + event->message;
+  }
+  return NameOf(effect);
+}
+
+redis::Command CommandOf(const model::Group& group, const model::EngineEffect& effect,
+                         const redis::Session& session, const render::GroupSecrets& secrets) {
+  const std::string user = render::kOperatorUser;
+  redis::Command command{session, effect.run_id, {}};
+  switch (effect.change) {
+    case EngineChange::kFence: command.transaction = redis::Fence(user); break;
+    case EngineChange::kPromote: command.transaction = redis::Promote(user); break;
+    case EngineChange::kFollow:
+      command.transaction = redis::Follow(user, effect.address, effect.port);
+      break;
+    case EngineChange::kGuardOn: command.transaction = redis::GuardOn(user); break;
+    case EngineChange::kGuardOff: command.transaction = redis::GuardOff(user); break;
+    case EngineChange::kCutClients: command.transaction = redis::CutClients(user); break;
+    case EngineChange::kSetConfig:
+      command.transaction = redis::SetConfig(user, effect.config);
+      break;
+    case EngineChange::kSetAcl:
+      command.transaction =
+          redis::SetAcl(user, render::DefaultUserRules(group.spec.engine, secrets));
+      break;
+  }
+  return command;
+}
+
+std::string FailureOf(const redis::CommandReply& reply) {
+  if (reply.replies.empty()) return "the engine did not execute the transaction";
+  for (const std::string& text : reply.replies) {
+    if (!text.empty() && text.front() == '-') return text.substr(1);
+  }
+  return "";
+}
+
+void Remember(model::Memory& memory, const model::Observed& seen,
+              const model::EngineEffect& effect, const redis::CommandReply& reply) {
+  const model::Member* member = seen.FindMember(effect.uid);
+  const bool was_primary =
+      member != nullptr && member->engine.facts && member->engine.facts->is_primary;
+  switch (effect.change) {
+    case EngineChange::kFence:
+      memory.fenced[effect.uid] = {effect.run_id, reply.answered_at,
+                                   reply.replies.empty() ? 0 : OffsetOf(reply.replies.back())};
+      memory.applied_parameters[effect.run_id].erase("replica-serve-stale-data");
+      if (was_primary) {
+        memory.demoted_at[effect.uid] = reply.answered_at;
+        memory.clients_cut[effect.uid] = 0;
+      }
+      break;
+    case EngineChange::kPromote:
+      memory.fenced.erase(effect.uid);
+      memory.demoted_at.erase(effect.uid);
+      memory.clients_cut.erase(effect.uid);
+      break;
+    case EngineChange::kFollow: memory.fenced.erase(effect.uid); break;
+    case EngineChange::kCutClients: ++memory.clients_cut[effect.uid]; break;
+    case EngineChange::kSetConfig:
+      for (const auto& [name, value] : effect.config) {
+        memory.applied_parameters[effect.run_id][name] = value;
+      }
+      break;
+    case EngineChange::kSetAcl: memory.applied_acl[effect.run_id] = seen.acl_hash; break;
+    case EngineChange::kGuardOn:
+    case EngineChange::kGuardOff: break;
+  }
+}
+
+Result<void> Perform(const Ports& ports, const Options& options, const model::Observed& seen,
+                     const render::GroupSecrets& secrets, const model::Effect& effect) {
+  const Stage stage{ports, options, seen, secrets};
+  return std::visit([&](const auto& one) { return Do(stage, one); }, effect);
+}
+
+}  // namespace regroup::reconcile

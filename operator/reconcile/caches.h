@@ -1,0 +1,101 @@
+// What the watches brought, as pruned structs, with our own writes visible at once: the input of
+// observe. One store a kind; a key of the work queue is "namespace/name" of the group.
+// Thread: any; each store has its own lock. Lifetime: outlives the reflectors and the reconciler.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "operator/base/json.h"
+#include "operator/kube/api.h"
+#include "operator/model/replication_group.h"
+#include "operator/render/objects.h"
+#include "operator/render/observe_objects.h"
+#include "operator/runtime/store.h"
+
+namespace regroup::reconcile {
+
+enum class Watched {
+  kGroup, kPod, kSlice, kNode, kSecret, kConfigMap, kService, kBudget, kVolume,
+};
+
+// How each kind is reached, and by which labels it is watched (never more than is ours, but Nodes).
+struct WatchedType {
+  kube::ResourceType type;
+  std::string label_selector;
+};
+WatchedType TypeOf(Watched kind);
+
+struct StoredPod {
+  model::PodView view;
+  std::string group_uid;  // rule one-group: pods of an earlier group of the same name are not ours
+};
+struct StoredSlice {
+  std::string name;
+  model::SliceView view;
+  std::string controller_uid;
+};
+struct StoredSecret {
+  render::OwnedObject object;
+  render::GroupSecrets secrets;
+};
+struct StoredVolume {
+  model::VolumeView view;
+  std::string group_uid;
+};
+
+class Caches {
+ public:
+  // Each answers with the group keys whose picture changed. `now` dates a pod's first sight.
+  std::vector<std::string> Replace(Watched kind, const std::vector<Json>& objects,
+                                   const std::string& list_version, MonoMs now);
+  std::vector<std::string> Put(Watched kind, const Json& object, MonoMs now);
+  std::vector<std::string> Remove(Watched kind, const Json& object, MonoMs now);
+
+  std::shared_ptr<const model::Group> Group(const std::string& key) const {
+    return groups_.Get(key);
+  }
+  std::vector<std::string> GroupKeys() const { return groups_.Keys(); }
+  std::vector<std::shared_ptr<const StoredPod>> Pods(const std::string& key) const {
+    return pods_.ByGroup(key);
+  }
+  // The last that was seen of a pod whose object is gone; nothing where that is forgotten.
+  std::optional<model::PodView> Departed(const std::string& uid) const;
+  std::shared_ptr<const StoredSlice> Slice(const std::string& object_key) const {
+    return slices_.Get(object_key);
+  }
+  std::vector<std::shared_ptr<const render::NodeFacts>> Nodes() const { return nodes_.All(); }
+  std::shared_ptr<const StoredSecret> Secret(const std::string& object_key) const {
+    return secrets_.Get(object_key);
+  }
+  // ConfigMap, Service or PodDisruptionBudget.
+  std::shared_ptr<const render::OwnedObject> Owned(Watched kind,
+                                                   const std::string& object_key) const;
+  std::vector<std::shared_ptr<const StoredVolume>> Volumes(const std::string& key) const {
+    return volumes_.ByGroup(key);
+  }
+
+ private:
+  std::vector<std::string> Touched(Watched kind, const std::string& group) const;
+  std::shared_ptr<const StoredPod> ReadPod(const Json& object, MonoMs now) const;
+  void KeepDeparted(const std::string& key);
+
+  runtime::Store<model::Group> groups_;
+  runtime::Store<StoredPod> pods_;
+  runtime::Store<StoredSlice> slices_;
+  runtime::Store<render::NodeFacts> nodes_;
+  runtime::Store<StoredSecret> secrets_;
+  runtime::Store<render::OwnedObject> config_maps_;
+  runtime::Store<render::OwnedObject> services_;
+  runtime::Store<render::OwnedObject> budgets_;
+  runtime::Store<StoredVolume> volumes_;
+  mutable std::mutex departed_mutex_;
+  std::map<std::string, model::PodView> departed_;
+  std::vector<std::string> departed_order_;
+};
+
+}  // namespace regroup::reconcile

@@ -1,0 +1,262 @@
+#include "operator/reconcile/observe.h"
+
+#include <algorithm>
+#include <set>
+
+#include "operator/render/acl.h"
+
+namespace regroup::reconcile {
+
+using model::Member;
+using model::Observed;
+using model::OwnedKind;
+
+namespace {
+
+std::string InNamespace(const model::GroupMeta& meta, const std::string& name) {
+  return meta.namespace_name + "/" + name;
+}
+
+model::EngineFacts FactsOf(const redis::Info& info) {
+  model::EngineFacts facts;
+  facts.run_id = info.run_id;
+  facts.version = info.version;
+  facts.uptime_seconds = info.uptime_seconds;
+  facts.is_primary = info.is_primary;
+  facts.repl_id = info.repl_id;
+  facts.repl_id2 = info.repl_id2;
+  facts.offset = info.offset;
+  facts.second_repl_offset = info.second_repl_offset;
+  facts.primary_host = info.primary_host;
+  facts.primary_port = info.primary_port;
+  facts.link_up = info.link_up;
+  facts.last_io_seconds = info.last_io_seconds;
+  facts.link_down_seconds = info.link_down_seconds;
+  facts.read_offset = info.read_offset;
+  facts.sync_in_progress = info.sync_in_progress;
+  facts.loading = info.loading;
+  facts.guard_on = info.guard_on;
+  facts.good_replicas = info.good_replicas;
+  facts.keys = info.keys;
+  facts.used_memory_bytes = info.used_memory_bytes;
+  for (const redis::InfoReplica& line : info.replicas) {
+    facts.replicas.push_back({line.address, line.port, line.online, line.offset,
+                              line.lag_seconds});
+  }
+  return facts;
+}
+
+model::Reach ReachOf(redis::Reach reach) {
+  switch (reach) {
+    case redis::Reach::kUnknown: return model::Reach::kUnknown;
+    case redis::Reach::kAnswering: return model::Reach::kAnswering;
+    case redis::Reach::kRefused: return model::Reach::kRefused;
+    case redis::Reach::kUnreachable: return model::Reach::kUnreachable;
+    case redis::Reach::kSilent: return model::Reach::kSilent;
+    case redis::Reach::kDenied: return model::Reach::kDenied;
+  }
+  return model::Reach::kUnknown;
+}
+
+// Every UID that the record names.
+std::set<std::string> RecordedUids(const model::NodeGroupRecord& record) {
+  std::set<std::string> uids(record.members.begin(), record.members.end());
+  uids.insert(record.suspects.begin(), record.suspects.end());
+  for (const model::MemberRef& ref : record.in_sync) uids.insert(ref.uid);
+  if (record.primary) uids.insert(record.primary->uid);
+  uids.erase("");
+  return uids;
+}
+
+void AddMembers(Observed& seen, const Caches& caches,
+                const std::map<std::string, redis::MemberFacts>& facts) {
+  std::set<std::string> known;
+  for (const auto& pod : caches.Pods(model::KeyOf(seen.group.meta))) {
+    if (pod->group_uid != seen.group.meta.uid) {
+      seen.taken_names.push_back(pod->view.name);
+      continue;
+    }
+    Member member;
+    member.uid = pod->view.uid;
+    member.name = pod->view.name;
+    member.pod = pod->view;
+    known.insert(member.uid);
+    seen.members.push_back(std::move(member));
+  }
+  for (const std::string& uid : RecordedUids(seen.group.record)) {
+    if (known.count(uid) > 0) continue;
+    Member member;
+    member.uid = uid;
+    member.departed = caches.Departed(uid);
+    if (member.departed) member.name = member.departed->name;
+    const auto& primary = seen.group.record.primary;
+    if (member.name.empty() && primary && primary->uid == uid) member.name = primary->name;
+    seen.members.push_back(std::move(member));
+  }
+  for (Member& member : seen.members) {
+    const auto found = facts.find(member.uid);
+    if (found != facts.end()) member.engine = EngineViewOf(found->second);
+  }
+  std::sort(seen.members.begin(), seen.members.end(), [](const Member& a, const Member& b) {
+    return std::tie(a.name, a.uid) < std::tie(b.name, b.uid);
+  });
+}
+
+void AddSlices(Observed& seen, const Caches& caches) {
+  for (const model::SliceKind kind : {model::SliceKind::kPrimary, model::SliceKind::kReader}) {
+    const auto stored = caches.Slice(
+        InNamespace(seen.group.meta, render::SliceName(seen.group.meta, kind)));
+    if (stored == nullptr) continue;
+    model::SliceView view = stored->view;
+    view.foreign = stored->controller_uid != seen.group.meta.uid;
+    (kind == model::SliceKind::kPrimary ? seen.primary_slice : seen.reader_slice) = view;
+  }
+}
+
+void AddOwned(Observed& seen, const Caches& caches, const render::GroupSecrets& secrets,
+              const model::Resolved& resolved) {
+  const model::Group& group = seen.group;
+  auto put = [&](OwnedKind kind, Watched watched, const std::string& name, const Json& rendered) {
+    const auto stored = caches.Owned(watched, InNamespace(group.meta, name));
+    seen.owned[kind] = render::StateOf(
+        stored ? std::optional<render::OwnedObject>(*stored) : std::nullopt, rendered,
+        group.meta.uid);
+  };
+  const auto secret =
+      caches.Secret(InNamespace(group.meta, render::SecretName(group.meta)));
+  seen.owned[OwnedKind::kSecret] =
+      render::StateOf(secret ? std::optional<render::OwnedObject>(secret->object) : std::nullopt,
+                      render::Secret(group, secrets), group.meta.uid);
+  put(OwnedKind::kConfigMap, Watched::kConfigMap, render::ConfigMapName(group.meta),
+      render::ConfigMap(group, resolved));
+  put(OwnedKind::kPrimaryService, Watched::kService, render::PrimaryServiceName(group.meta),
+      render::Service(group, model::SliceKind::kPrimary));
+  put(OwnedKind::kReaderService, Watched::kService, render::ReaderServiceName(group.meta),
+      render::Service(group, model::SliceKind::kReader));
+  put(OwnedKind::kPodDisruptionBudget, Watched::kBudget,
+      render::DisruptionBudgetName(group.meta), render::PodDisruptionBudget(group));
+}
+
+// The settings that differ from what some member was born with, sorted.
+std::vector<std::string> PendingRestart(const Observed& seen, const model::Resolved& resolved) {
+  const std::map<std::string, std::string> wanted = render::BornWith(seen.group, resolved);
+  std::set<std::string> pending;
+  for (const Member& member : seen.members) {
+    if (!member.pod || member.pod->deleting || member.pod->born_with.empty()) continue;
+    for (const auto& [name, value] : wanted) {
+      const auto born = member.pod->born_with.find(name);
+      if (born == member.pod->born_with.end() || born->second != value) pending.insert(name);
+    }
+    for (const auto& [name, value] : member.pod->born_with) {
+      if (wanted.count(name) == 0) pending.insert(name);
+    }
+  }
+  return {pending.begin(), pending.end()};
+}
+
+std::string Joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += word + " ";
+  return text;
+}
+
+}  // namespace
+
+model::EngineView EngineViewOf(const redis::MemberFacts& facts) {
+  model::EngineView view;
+  view.reach = ReachOf(facts.reach);
+  view.reach_since = facts.reach_since;
+  if (facts.info) view.facts = FactsOf(*facts.info);
+  view.facts_at = facts.info_at;
+  view.last_heard = facts.last_heard;
+  view.offset_still_since = facts.offset_still_since;
+  view.fenced_since = facts.fenced_since;
+  view.link_down_since = facts.link_down_since;
+  view.fin_run_id = facts.fin_run_id;
+  view.fin_at = facts.fin_at;
+  view.refused_at = facts.refused_at;
+  view.busy = facts.busy;
+  return view;
+}
+
+render::GroupSecrets SecretsOf(const Caches& caches, const model::Group& group,
+                               const std::string& default_password) {
+  render::GroupSecrets secrets;
+  const auto stored =
+      caches.Secret(InNamespace(group.meta, render::SecretName(group.meta)));
+  if (stored != nullptr && stored->object.controller_uid == group.meta.uid) {
+    secrets = stored->secrets;
+  }
+  secrets.default_password = default_password;
+  return secrets;
+}
+
+Observed Observe(const Caches& caches, const model::Group& group,
+                 const std::map<std::string, redis::MemberFacts>& facts,
+                 const model::Memory& memory, const Surroundings& around) {
+  Observed seen;
+  seen.now = around.now;
+  seen.wall_now = around.wall_now;
+  seen.group = group;
+  seen.memory = memory;
+  seen.last_error = around.last_error;
+  AddMembers(seen, caches, facts);
+  AddSlices(seen, caches);
+  for (const auto& node : caches.Nodes()) {
+    seen.nodes.push_back(render::ViewOf(*node, group.spec));
+  }
+  for (const auto& volume : caches.Volumes(model::KeyOf(group.meta))) {
+    model::VolumeView view = volume->view;
+    view.foreign = volume->group_uid != group.meta.uid;
+    seen.volumes.push_back(std::move(view));
+  }
+  if (!group.spec_error.empty()) return seen;
+  Result<model::Resolved> resolved = model::Resolve(group.spec, *around.catalogue);
+  if (!resolved) {
+    seen.resolve_error = resolved.error().message;
+    return seen;
+  }
+  if (!around.auth_error.empty()) {
+    seen.resolve_error = around.auth_error;
+    return seen;
+  }
+  const render::GroupSecrets secrets = SecretsOf(caches, group, around.default_password);
+  AddOwned(seen, caches, secrets, *resolved);
+  seen.live_parameters = render::LiveParameters(group, *resolved);
+  seen.restart_parameters = PendingRestart(seen, *resolved);
+  seen.acl_hash =
+      render::Sha256Hex(Joined(render::DefaultUserRules(group.spec.engine, secrets))).substr(0, 16);
+  return seen;
+}
+
+std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& group) {
+  std::vector<redis::Target> targets;
+  std::set<std::string> addresses;
+  std::set<std::string> uids;
+  for (const auto& pod : caches.Pods(model::KeyOf(group.meta))) {
+    if (pod->group_uid != group.meta.uid || pod->view.ip.empty()) continue;
+    if (pod->view.failed) continue;
+    targets.push_back({pod->view.uid, pod->view.ip, group.spec.port});
+    addresses.insert(pod->view.ip);
+    uids.insert(pod->view.uid);
+  }
+  for (const std::string& uid : RecordedUids(group.record)) {
+    if (uids.count(uid) > 0) continue;
+    const std::optional<model::PodView> gone = caches.Departed(uid);
+    if (!gone || gone->ip.empty() || addresses.count(gone->ip) > 0) continue;
+    targets.push_back({uid, gone->ip, group.spec.port});
+  }
+  return targets;
+}
+
+redis::Credentials CredentialsOf(const Caches& caches, const model::Group& group) {
+  const render::GroupSecrets secrets = SecretsOf(caches, group, "");
+  redis::Credentials credentials;
+  credentials.watch_user = render::kWatchUser;
+  credentials.watch_password = secrets.watch_password;
+  credentials.control_user = render::kOperatorUser;
+  credentials.control_password = secrets.operator_password;
+  return credentials;
+}
+
+}  // namespace regroup::reconcile

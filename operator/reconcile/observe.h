@@ -1,0 +1,40 @@
+// The first station: caches + live engine facts + what this process did = one Observed value.
+// Thread: any; reads the caches and the fleet, changes nothing.
+#pragma once
+
+#include <map>
+#include <string>
+
+#include "operator/model/catalogue.h"
+#include "operator/model/observed.h"
+#include "operator/reconcile/caches.h"
+#include "operator/redis/fleet.h"
+
+namespace regroup::reconcile {
+
+// What a pass knows beside the caches and the fleet.
+struct Surroundings {
+  const model::Catalogue* catalogue = nullptr;
+  std::string default_password;  // of authSecretRef; empty: the default user is open
+  std::string auth_error;        // not empty: it could not be read, and why
+  std::string last_error;
+  MonoMs now = 0;
+  WallMs wall_now = 0;
+};
+
+// The secrets with which this group's objects are rendered; passwords are empty until they exist.
+render::GroupSecrets SecretsOf(const Caches& caches, const model::Group& group,
+                               const std::string& default_password);
+
+model::EngineView EngineViewOf(const redis::MemberFacts& facts);
+
+model::Observed Observe(const Caches& caches, const model::Group& group,
+                        const std::map<std::string, redis::MemberFacts>& facts,
+                        const model::Memory& memory, const Surroundings& around);
+
+// Which engines the fleet watches: every pod with an address, and every member of the record whose
+// pod object is gone, at the address it had, unless another pod has that address now.
+std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& group);
+redis::Credentials CredentialsOf(const Caches& caches, const model::Group& group);
+
+}  // namespace regroup::reconcile

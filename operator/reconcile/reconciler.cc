@@ -1,0 +1,234 @@
+#include "operator/reconcile/reconciler.h"
+
+#include <algorithm>
+#include <set>
+
+#include "operator/base/log.h"
+#include "operator/plan/planner.h"
+#include "operator/reconcile/observe.h"
+#include "operator/reconcile/record.h"
+
+namespace regroup::reconcile {
+
+namespace {
+
+constexpr std::int64_t kAuthAgeMs = 60'000;
+constexpr std::int64_t kAuthRetryMs = 2'000;
+constexpr std::int64_t kErrorLookMs = 250;
+
+redis::Pace PaceOf(model::Attention attention) {
+  switch (attention) {
+    case model::Attention::kRest: return redis::Pace::kRest;
+    case model::Attention::kSuspect: return redis::Pace::kSuspect;
+    case model::Attention::kUrgent: return redis::Pace::kUrgent;
+  }
+  return redis::Pace::kRest;
+}
+
+}  // namespace
+
+Reconciler::Reconciler(Ports ports, Options options)
+    : ports_(std::move(ports)), options_(std::move(options)) {}
+
+GroupState& Reconciler::StateOf(const std::string& key) {
+  std::lock_guard lock(mutex_);
+  std::unique_ptr<GroupState>& state = states_[key];
+  if (state == nullptr) {
+    state = std::make_unique<GroupState>();
+    state->memory.leading_since = leading_since_;
+  }
+  return *state;
+}
+
+void Reconciler::Forget(const std::string& key) {
+  ports_.fleet->SetTargets(key, {}, {});
+  if (ports_.metrics != nullptr) ports_.metrics->RemoveGroup(key);
+  std::lock_guard lock(mutex_);
+  states_.erase(key);
+}
+
+void Reconciler::SetTargets(const model::Group& group) {
+  const redis::Credentials credentials = CredentialsOf(*ports_.caches, group);
+  // Without passwords nobody would let us in, and each refusal would count as a sign of life.
+  if (credentials.watch_password.empty()) return;
+  ports_.fleet->SetTargets(model::KeyOf(group.meta), credentials,
+                           TargetsOf(*ports_.caches, group));
+}
+
+void Reconciler::Watch(const std::string& key) {
+  const std::shared_ptr<const model::Group> group = ports_.caches->Group(key);
+  if (group == nullptr) {
+    Forget(key);
+    return;
+  }
+  SetTargets(*group);
+  ports_.fleet->SetPace(key, redis::Pace::kRest);
+}
+
+void Reconciler::ReadAuth(const model::Group& group, GroupState& state) {
+  const auto& reference = group.spec.auth_secret_ref;
+  if (!reference) {
+    state.default_password.clear();
+    state.auth_error.clear();
+    state.auth_reference.clear();
+    return;
+  }
+  const std::string name = group.meta.namespace_name + "/" + reference->name + "/" + reference->key;
+  const std::int64_t age_ms = state.auth_error.empty() ? kAuthAgeMs : kAuthRetryMs;
+  const MonoMs now = ports_.clock->Now();
+  if (state.auth_reference == name && now - state.auth_read_at < age_ms) return;
+  state.auth_reference = name;
+  state.auth_read_at = now;
+  Result<Json> secret = ports_.api->Get(
+      {{"", "v1", "secrets", true}, group.meta.namespace_name, reference->name}, kApiTimeoutMs);
+  if (!secret) {
+    // An API server that is away changes nothing; a Secret that is missing must be told.
+    if (secret.error().code == ErrorCode::kNotFound || state.default_password.empty()) {
+      state.auth_error = "spec.authSecretRef: the Secret '" + reference->name +
+                         "' cannot be read (" + secret.error().message + "); create it.";
+    }
+    return;
+  }
+  const std::string password = render::SecretValue(*secret, reference->key);
+  state.auth_error = password.empty() ? "spec.authSecretRef: the Secret '" + reference->name +
+                                            "' has no key '" + reference->key + "'; add it."
+                                      : "";
+  if (!password.empty()) state.default_password = password;
+}
+
+// Since when each zone has had no node that takes members (for placement.zoneWaitSeconds).
+void Reconciler::TendMemory(const model::Group& group, GroupState& state) {
+  std::set<std::string> zones;
+  std::set<std::string> open;
+  for (const auto& node : ports_.caches->Nodes()) {
+    const model::NodeView view = render::ViewOf(*node, group.spec);
+    if (view.zone.empty()) continue;
+    zones.insert(view.zone);
+    if (view.ready && view.schedulable) open.insert(view.zone);
+  }
+  auto& lost = state.memory.node_lost_since;
+  std::erase_if(lost, [&](const auto& entry) { return open.count(entry.first) > 0; });
+  for (const std::string& zone : zones) {
+    if (open.count(zone) == 0) lost.emplace(zone, ports_.clock->Now());
+  }
+}
+
+std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
+  const std::shared_ptr<const model::Group> group = ports_.caches->Group(key);
+  if (group == nullptr) {
+    Forget(key);
+    return nullptr;
+  }
+  GroupState& state = StateOf(key);
+  SetTargets(*group);
+  ReadAuth(*group, state);
+  TendMemory(*group, state);
+  Surroundings around;
+  around.catalogue = &options_.catalogue;
+  around.default_password = state.default_password;
+  around.auth_error = state.auth_error;
+  around.last_error = state.last_error;
+  around.now = ports_.clock->Now();
+  around.wall_now = ports_.clock->WallNow();
+  model::Observed seen =
+      Observe(*ports_.caches, *group, ports_.fleet->Facts(key), state.memory, around);
+  model::Plan plan = plan::MakePlan(seen, options_.plan);
+  ports_.fleet->SetPace(key, PaceOf(plan.attention));
+  auto round = std::make_unique<Round>(ports_, options_, state, std::move(seen), std::move(plan));
+  LogWhy(*round, state);
+  return round;
+}
+
+void Reconciler::LogWhy(const Round& round, GroupState& state) const {
+  std::string why;
+  for (const std::string& sentence : round.plan().why) {
+    why += (why.empty() ? "" : "; ") + sentence;
+  }
+  // Figures in a sentence change with each pass; the log wants each decision once.
+  std::string stem;
+  std::copy_if(why.begin(), why.end(), std::back_inserter(stem),
+               [](char c) { return c < '0' || c > '9'; });
+  if (stem == state.last_why) return;
+  state.last_why = stem;
+  if (why.empty()) return;
+  const model::Observed& seen = round.seen();
+  const auto& transition = seen.group.record.transition;
+  Log(LogLevel::kInfo, "decided",
+      {{"group", model::KeyOf(seen.group.meta)},
+       {"epoch", seen.group.record.epoch},
+       {"reason", why},
+       {"failover", transition ? transition->id : ""}});
+}
+
+// Last of all, and only what differs: at rest nothing is written (rule quiet).
+bool Reconciler::Publish(const Round& round) {
+  const std::string key = model::KeyOf(round.seen().group.meta);
+  const std::shared_ptr<const model::Group> stored = ports_.caches->Group(key);
+  if (stored == nullptr || stored->meta.uid != round.seen().group.meta.uid) return true;
+  const model::NodeGroupRecord& expected =
+      round.plan().record ? *round.plan().record : round.seen().group.record;
+  if (!(stored->record == expected) || stored->view == round.plan().view) return true;
+  Result<model::Group> written =
+      WriteStatus(ports_, *stored, round.plan().view, stored->record);
+  if (ports_.failpoint) ports_.failpoint("after-status");
+  if (written || written.error().code == ErrorCode::kConflict) return true;
+  if (written.error().code == ErrorCode::kNotFound) return true;
+  Log(LogLevel::kWarn, "status not published",
+      {{"group", key}, {"error", written.error().message}});
+  return false;
+}
+
+void Reconciler::Measure(const Round& round) const {
+  if (ports_.metrics == nullptr) return;
+  const model::Observed& seen = round.seen();
+  GroupFigures figures;
+  figures.epoch = seen.group.record.epoch;
+  figures.members_wanted = seen.group.spec.members();
+  figures.replicas_in_sync = static_cast<int>(seen.group.record.in_sync.size());
+  for (const model::MemberStatus& member : round.plan().view.members) {
+    if (member.status == "available") ++figures.members_available;
+  }
+  for (const model::Condition& condition : round.plan().view.conditions) {
+    if (condition.type == "Available") {
+      figures.available = condition.status == model::ConditionStatus::kTrue;
+    }
+  }
+  const auto& granted = seen.group.record.primary;
+  const model::Member* primary = granted ? seen.FindMember(granted->uid) : nullptr;
+  if (primary != nullptr && primary->engine.facts) {
+    for (const model::ReplicaLine& line : primary->engine.facts->replicas) {
+      figures.lag_bytes_max =
+          std::max(figures.lag_bytes_max, primary->engine.facts->offset - line.offset);
+    }
+  }
+  ports_.metrics->SetGroup(model::KeyOf(seen.group.meta), figures);
+}
+
+std::int64_t Reconciler::End(const std::string& key, std::unique_ptr<Round> round) {
+  if (round == nullptr) return -1;
+  GroupState& state = StateOf(key);
+  Measure(*round);
+  if (round->dropped() && !round->failed()) return 0;
+  state.last_error = round->error();
+  std::int64_t requeue_ms = round->plan().requeue_ms;
+  // While a transition runs each answer ends a wait, and the view would only stand in the way.
+  const bool urgent = round->plan().attention == model::Attention::kUrgent && round->any_effect();
+  if (!urgent && !round->dropped() && !Publish(*round)) requeue_ms = kErrorLookMs;
+  if (round->failed()) {
+    return requeue_ms < 0 ? kErrorLookMs : std::min(requeue_ms, kErrorLookMs);
+  }
+  if (round->any_effect()) return 0;  // see what became of it
+  return requeue_ms;
+}
+
+void Reconciler::StartLeading() {
+  std::lock_guard lock(mutex_);
+  states_.clear();
+  leading_since_ = ports_.clock->Now();
+}
+
+void Reconciler::StopLeading() {
+  ports_.fleet->DropControl();
+}
+
+}  // namespace regroup::reconcile

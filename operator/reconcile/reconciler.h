@@ -1,0 +1,108 @@
+// observe -> plan -> record -> act -> publish_status, one round of effects a pass. Begin() plans,
+// Round::Step() performs the next part of it, End() closes it; so a crash between any two effects is
+// a state that the planner knows, and the simulator can interleave rounds on one thread.
+// Thread: any worker, but one key on one worker at a time (the work queue's promise). StartLeading
+// and StopLeading while no round is open. Source: design section 2, "One round at a time".
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "operator/model/observed.h"
+#include "operator/model/plan.h"
+#include "operator/reconcile/ports.h"
+
+namespace regroup::reconcile {
+
+// What this process keeps of a group between passes; lost with the process.
+struct GroupState {
+  model::Memory memory;
+  std::string default_password;
+  std::string auth_error;
+  std::string auth_reference;  // namespace/name/key that default_password was read from
+  MonoMs auth_read_at = 0;
+  std::string last_error;
+  std::string last_why;        // what was logged last, so that a wait is logged once
+};
+
+class Round {
+ public:
+  Round(const Ports& ports, const Options& options, GroupState& state, model::Observed seen,
+        model::Plan plan);
+
+  // Performs the next part. False: nothing is left. Never throws; a part that fails is noted and
+  // the rest goes on, unless the rest must not happen without it (record-first, authority).
+  bool Step();
+
+  const model::Observed& seen() const { return seen_; }
+  const model::Plan& plan() const { return plan_; }
+  bool dropped() const { return dropped_; }    // a record or a read that did not hold: plan again
+  bool failed() const { return !error_.empty(); }
+  bool any_effect() const { return !plan_.effects.empty() || plan_.record.has_value(); }
+  const std::string& error() const { return error_; }
+
+ private:
+  enum class Phase { kPrepare, kAuthority, kEngine, kObjects, kOver };
+
+  void Prepare();
+  void Authority();
+  void Engine();
+  void Object();
+  void Drop(const std::string& why);
+  void Note(const std::string& what, const Error& error);
+  void AfterEffect(const model::Effect& effect);
+  void RunEngine(const std::vector<std::size_t>& indices);
+  Phase AfterPrepare() const;
+
+  const Ports& ports_;
+  const Options& options_;
+  GroupState& state_;
+  model::Observed seen_;
+  model::Plan plan_;
+  std::string key_;
+  render::GroupSecrets secrets_;
+  Phase phase_ = Phase::kOver;
+  std::vector<std::size_t> engine_;   // indices into plan_.effects
+  std::vector<std::size_t> objects_;
+  std::map<std::string, redis::Session> sessions_;  // by member UID
+  std::size_t next_engine_ = 0;
+  std::size_t next_object_ = 0;
+  bool dropped_ = false;
+  std::string error_;
+};
+
+class Reconciler {
+ public:
+  Reconciler(Ports ports, Options options);
+
+  // Nothing: the group is gone, or there is no way to plan for it.
+  std::unique_ptr<Round> Begin(const std::string& key);
+  // Publishes the view; answers when to look again in ms (0: at once, -1: only when woken).
+  std::int64_t End(const std::string& key, std::unique_ptr<Round> round);
+  // Standby: keeps the connections to the group's engines warm, and nothing else.
+  void Watch(const std::string& key);
+
+  void StartLeading();
+  void StopLeading();
+
+ private:
+  GroupState& StateOf(const std::string& key);
+  void Forget(const std::string& key);
+  void SetTargets(const model::Group& group);
+  void ReadAuth(const model::Group& group, GroupState& state);
+  void TendMemory(const model::Group& group, GroupState& state);
+  void LogWhy(const Round& round, GroupState& state) const;
+  bool Publish(const Round& round);
+  void Measure(const Round& round) const;
+
+  const Ports ports_;
+  const Options options_;
+  std::mutex mutex_;
+  std::map<std::string, std::unique_ptr<GroupState>> states_;
+  MonoMs leading_since_ = 0;
+};
+
+}  // namespace regroup::reconcile
