@@ -12,8 +12,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from group import Group  # noqa: E402
-from harness import DEFAULT_IMAGE, Cluster, Json, NeedsLocalCluster, Settings  # noqa: E402
-from operator_control import Operator  # noqa: E402
+from harness import Cluster, Json, NeedsLocalCluster, Settings  # noqa: E402
+from operator_control import DEPLOYMENT_PATH, Operator  # noqa: E402
 
 
 DEMO_NAMESPACE = "regroup-demo"
@@ -22,8 +22,8 @@ DEMO_NAMESPACE = "regroup-demo"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--context", default=os.environ.get("REGROUP_E2E_CONTEXT", ""),
                      help="a kubectl context; default: the local cluster of tests/cluster")
-    parser.addoption("--image", default=os.environ.get("REGROUP_E2E_IMAGE", DEFAULT_IMAGE),
-                     help="the operator's image, as the cluster knows it")
+    parser.addoption("--image", default=os.environ.get("REGROUP_E2E_IMAGE", ""),
+                     help="the operator's image, as the cluster knows it; default: what is deployed")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -49,10 +49,15 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def operator(cluster: Cluster, request: pytest.FixtureRequest) -> Operator:
-    """Installed by helm, both replicas ready, one of them leading."""
+    """Installed by helm (here, or before), both replicas ready, one of them leading."""
     operator = Operator(cluster, request.config.getoption("--image"))
     operator.stop_failpoint()
-    operator.install()
+    if operator.image:
+        operator.install()
+    elif cluster.find(DEPLOYMENT_PATH) is None:
+        pytest.exit("no operator is deployed: `./dev deploy` first, or --image REF", returncode=2)
+    else:
+        operator.scale(2)
     operator.wait_leader()
     if cluster.local:  # the demo's kept group holds the memory that bar 3's group needs
         cluster.drop_namespace(DEMO_NAMESPACE)

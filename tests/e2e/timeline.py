@@ -33,17 +33,26 @@ def client_marks(log: WriteLog, fault_at: float, until: float, offset: float) ->
                                                                   else ""))]
 
 
+def words_of(fields: Json) -> str:
+    """A log line of the operator in words (messages of operator/reconcile)."""
+    message = str(fields.get("msg", ""))
+    if message == "decided":
+        return f"decided: {fields.get('reason', '')}"
+    if message == "record written":
+        return (f"recorded: epoch {fields.get('epoch')}, primary {fields.get('primary')}, "
+                f"write guard {fields.get('guard')}")
+    if message == "engine changed":
+        return f"{fields.get('member')} did {fields.get('change')}"
+    if message == "done":
+        return str(fields.get("what", ""))
+    details = "; ".join(str(fields[key]) for key in ("reason", "error") if fields.get(key))
+    return message + (f" ({details})" if details else "")
+
+
 def log_marks(lines: Iterable[LogLine], group: str) -> list[Mark]:
-    """The operator's lines about one group ("namespace/name"); details of a line follow in brackets."""
-    marks = []
-    for line in lines:
-        if line.fields.get("group") not in (group, group.split("/")[1]):
-            continue
-        detail = [str(line.fields[key]) for key in ("why", "effect", "member", "reason")
-                  if line.fields.get(key) and str(line.fields[key]) not in line.text]
-        marks.append(Mark(line.when, "operator",
-                          line.text + (f" ({'; '.join(detail)})" if detail else "")))
-    return marks
+    """The operator's lines about one group ("namespace/name")."""
+    return [Mark(line.when, "operator", words_of(line.fields))
+            for line in lines if line.fields.get("group") == group]
 
 
 def event_marks(events: Iterable[Json]) -> list[Mark]:
