@@ -1,0 +1,108 @@
+// Rule no-record: bootstrap, adoption, several holders.
+#include <gtest/gtest.h>
+
+#include "tests/unit/plan/world.h"
+
+namespace regroup::plan::testing {
+namespace {
+
+constexpr char kFirst[] =
+    "e1 primary=001 guard=off inSync= members=001,002,003 suspects= lineage= "
+    "transition=>001:FirstPrimary";
+
+TEST(NoRecord, Rows) {
+  Check({
+      {"all answer, all empty: the first one, with its CAS", 3, [](World& w) { w.Unrecorded(); },
+       {"promote 001"}, kFirst},
+      {"the preferred zone's member comes first", 3,
+       [](World& w) { w.Unrecorded(); w.spec().preferred_cache_cluster_azs = {"zone-b"}; },
+       {"promote 002"},
+       "e1 primary=002 guard=off inSync= members=001,002,003 suspects= lineage= "
+       "transition=>002:FirstPrimary"},
+      {"one does not answer: wait", 3,
+       [](World& w) { w.Unrecorded(); w.Lose(3, 50); }, {}, "-"},
+      {"one is loading: wait", 3,
+       [](World& w) { w.Unrecorded(); w.facts(3).loading = true; }, {}, "-"},
+      {"one refuses our credentials: wait", 3,
+       [](World& w) { w.Unrecorded(); w.engine(3).reach = model::Reach::kDenied; }, {}, "-"},
+      {"a pod that never ran holds nobody up after 20 s", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.engine(3) = model::EngineView{};
+         w.pod(3).container_id.clear();
+         w.pod(3).first_seen = kNow - 20'001;
+       },
+       {"promote 001"}, kFirst},
+      {"with storage it does: its volume may hold the data", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.spec().storage = model::Storage{"1Gi", ""};
+         w.engine(3) = model::EngineView{};
+         w.pod(3).container_id.clear();
+         w.pod(3).first_seen = kNow - 90'000;
+       },
+       {}, "-"},
+      {"missing members are created first", 3,
+       [](World& w) { w.Unrecorded(); w.seen.members.pop_back(); }, {"create 003 zone-c"}, "-"},
+      {"one writer is adopted", 3,
+       [](World& w) { w.Unrecorded(); w.AsPrimary(2); },
+       {"promote 002", "event Adopted"},
+       "e1 primary=002 guard=off inSync= members=001,002,003 suspects= lineage= "
+       "transition=>002:Adopted"},
+      {"one fenced holder is adopted", 3,
+       [](World& w) { w.Unrecorded(); w.facts(3).keys = 5; },
+       {"promote 003", "event Adopted"},
+       "e1 primary=003 guard=off inSync= members=001,002,003 suspects= lineage= "
+       "transition=>003:Adopted"},
+      {"a writer wins over holders that are fenced", 3,
+       [](World& w) { w.Unrecorded(); w.AsPrimary(2); w.facts(3).keys = 5; },
+       {"promote 002", "event Adopted"}, ""},
+      {"two holders: nobody is touched", 3,
+       [](World& w) { w.Unrecorded(); w.facts(1).keys = 5; w.facts(3).keys = 7; }, {}, "-"},
+      {"two writers: nobody is touched", 3,
+       [](World& w) { w.Unrecorded(); w.AsPrimary(1); w.AsPrimary(2); }, {}, "-"},
+      {"adoption, too, waits for all to answer", 3,
+       [](World& w) { w.Unrecorded(); w.AsPrimary(2); w.Lose(3, 50); }, {}, "-"},
+      {"a record older than the slice: adopted above the slice's epoch", 3,
+       [](World& w) { w.seen.primary_slice.epoch = 9; },
+       {"promote 001", "event Adopted"},
+       "e10 primary=001 guard=off inSync= members=001,002,003 suspects= lineage= "
+       "transition=001>001:Adopted"},
+      {"a record older than the slice, somebody silent: wait", 3,
+       [](World& w) { w.seen.primary_slice.epoch = 9; w.Lose(2, 50); }, {}, "-"},
+      {"an unrecorded group is made from nothing, over the zones", 3,
+       [](World& w) { w.Unrecorded(); w.seen.members.clear(); },
+       {"create 001 zone-a", "create 002 zone-b", "create 003 zone-c"}, "-"},
+  });
+}
+
+TEST(NoRecord, SeveralHoldersAreNamed) {
+  World world;
+  world.Unrecorded();
+  world.facts(1).keys = 5;
+  world.facts(3).keys = 7;
+  const std::string said = ConditionOf(world.Make(), "Stalled");
+  EXPECT_NE(said.find("True SeveralHolders"), std::string::npos) << said;
+  EXPECT_NE(said.find("web-cache-001 (5 keys), web-cache-003 (7 keys)"), std::string::npos) << said;
+}
+
+TEST(NoRecord, WaitingNamesTheMember) {
+  World world;
+  world.Unrecorded();
+  world.Lose(2, 50);
+  EXPECT_EQ(ConditionOf(world.Make(), "Available"),
+            "False Creating: Waiting for web-cache-002 to answer.");
+}
+
+TEST(NoRecord, TheContainerOfTheFirstPrimaryIsRecorded) {
+  World world;
+  world.Unrecorded();
+  const model::Plan plan = world.Make();
+  ASSERT_TRUE(plan.record);
+  EXPECT_EQ(plan.record->primary->run_id, "run-1");
+  EXPECT_EQ(plan.record->primary->container_id, "containerd://c1");
+  EXPECT_EQ(plan.record->transition->stage, model::Stage::kPromoting);
+}
+
+}  // namespace
+}  // namespace regroup::plan::testing

@@ -1,0 +1,149 @@
+// At rest, and when the group must not be touched: quiet, paused, invalid, owned objects, deletion.
+#include <gtest/gtest.h>
+
+#include "tests/unit/plan/world.h"
+
+namespace regroup::plan::testing {
+namespace {
+
+using model::OwnedKind;
+using model::OwnedState;
+
+TEST(Quiet, AtRestNothingIsPlanned) {
+  for (int members = 1; members <= 6; ++members) {
+    SCOPED_TRACE("members: " + std::to_string(members));
+    const model::Plan plan = World(members).Make();
+    EXPECT_EQ(Joined(EffectsOf(plan)), "");
+    EXPECT_EQ(RecordOf(plan), "-");
+    EXPECT_EQ(plan.attention, model::Attention::kRest);
+    EXPECT_EQ(plan.requeue_ms, 1000);
+  }
+}
+
+TEST(Quiet, TheViewIsTheSameAtTwoMoments) {
+  World world;
+  const model::Plan first = world.Make();
+  world.seen.group.view = first.view;
+  world.seen.now += 400;
+  world.seen.wall_now += 400;
+  EXPECT_TRUE(world.Make().view == first.view);
+}
+
+TEST(Quiet, TheSameInputGivesTheSamePlan) {
+  World world;
+  world.Die(1);
+  EXPECT_EQ(Joined(EffectsOf(world)), Joined(EffectsOf(world)));
+  EXPECT_EQ(RecordOf(world), RecordOf(world));
+}
+
+TEST(Untouched, Rows) {
+  Check({
+      {"paused: nothing, though the primary died", 3,
+       [](World& w) { w.spec().paused = true; w.Die(1); }, {}, "-"},
+      {"invalid spec: nothing, though the primary died", 3,
+       [](World& w) { w.seen.group.spec_error = "spec.port must be…"; w.Die(1); }, {}, "-"},
+      {"invalid spec: nothing is created", 3,
+       [](World& w) { w.seen.group.spec_error = "bad"; w.spec().replicas = 5; }, {}, "-"},
+      {"the catalogue lost the image: no member is made, the rest goes on", 3,
+       [](World& w) { w.seen.resolve_error = "no image"; w.spec().replicas = 5; }, {}, "-"},
+      {"the catalogue lost the image: a failover still happens", 3,
+       [](World& w) { w.seen.resolve_error = "no image"; w.Die(1); }, {"promote 002"}, ""},
+      {"without the finalizer it comes first and alone", 3,
+       [](World& w) { w.seen.group.meta.has_finalizer = false; w.Die(1); }, {"finalizer on"}, "-"},
+  });
+}
+
+TEST(Untouched, ThePlanSaysWhy) {
+  World paused;
+  paused.spec().paused = true;
+  EXPECT_EQ(ConditionOf(paused.Make(), "Stalled"), "False Progressing: Nothing waits for a human.");
+  World invalid;
+  invalid.seen.group.spec_error = "spec.port must be from 1024 to 65535.";
+  EXPECT_EQ(ConditionOf(invalid.Make(), "Stalled"),
+            "True InvalidSpec: spec.port must be from 1024 to 65535.");
+  EXPECT_EQ(ConditionOf(invalid.Make(), "Ready"),
+            "False InvalidSpec: spec.port must be from 1024 to 65535.");
+}
+
+TEST(Owned, Rows) {
+  Check({
+      {"an outdated object is applied", 3,
+       [](World& w) { w.seen.owned[OwnedKind::kConfigMap] = OwnedState::kOutdated; },
+       {"apply 1"}, "-"},
+      {"without a Secret no member is made", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.seen.members.clear();
+         w.seen.owned[OwnedKind::kSecret] = OwnedState::kAbsent;
+       },
+       {"apply 0"}, "-"},
+      {"a foreign object is never overwritten", 3,
+       [](World& w) { w.seen.owned[OwnedKind::kPrimaryService] = OwnedState::kForeign; }, {}, "-"},
+      {"a foreign Secret: no member is made with it", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.seen.members.clear();
+         w.seen.owned[OwnedKind::kSecret] = OwnedState::kForeign;
+       },
+       {}, "-"},
+  });
+}
+
+TEST(Owned, AForeignObjectNeedsAHuman) {
+  World world;
+  world.seen.owned[OwnedKind::kPrimaryService] = OwnedState::kForeign;
+  EXPECT_EQ(ConditionOf(world.Make(), "Stalled").substr(0, 18), "True ForeignObject");
+}
+
+void Deleted(World& w) { w.seen.group.meta.deleting = true; }
+
+TEST(Deletion, Rows) {
+  const auto volume = [](World& w) {
+    w.seen.volumes = {{"data-web-cache-001", "pvc-1", "9", "web-cache-001", false}};
+    w.spec().storage = model::Storage{"1Gi", ""};
+  };
+  Check({
+      {"every pod is deleted, by UID and resourceVersion", 2, [](World& w) { Deleted(w); },
+       {"delete 001 uid=uid-001 rv=11", "delete 002 uid=uid-002 rv=12"}, "-"},
+      {"while pods end nothing else happens", 2,
+       [](World& w) { Deleted(w); w.pod(1).deleting = w.pod(2).deleting = true; }, {}, "-"},
+      {"no pod left: the finalizer goes", 2,
+       [](World& w) { Deleted(w); w.seen.members.clear(); }, {"finalizer off"}, "-"},
+      {"UIDs without a pod do not hold the group up", 2,
+       [](World& w) { Deleted(w); w.Vanish(1).Vanish(2); }, {"finalizer off"}, "-"},
+      {"the escape: a node that never returns is forgotten", 2,
+       [](World& w) {
+         Deleted(w);
+         w.pod(1).deleting = w.pod(2).deleting = true;
+         w.seen.group.meta.forget_requested = true;
+       },
+       {"finalizer off"}, "-"},
+      {"volumes are kept by default", 1,
+       [&](World& w) { Deleted(w); volume(w); w.seen.members.clear(); }, {"finalizer off"}, "-"},
+      {"deletionPolicy Delete: volumes first, the finalizer later", 1,
+       [&](World& w) {
+         Deleted(w);
+         volume(w);
+         w.seen.members.clear();
+         w.spec().deletion_policy = model::DeletionPolicy::kDelete;
+       },
+       {"delete-volume data-web-cache-001 uid=pvc-1 rv=9"}, "-"},
+      {"without our finalizer we have no say any more", 2,
+       [](World& w) { Deleted(w); w.seen.group.meta.has_finalizer = false; }, {}, "-"},
+      {"a paused group can be deleted", 1, [](World& w) { Deleted(w); w.spec().paused = true; },
+       {"delete 001 uid=uid-001 rv=11"}, "-"},
+  });
+}
+
+TEST(Deletion, WhileItWaitsTheEscapeIsNamed) {
+  World world(1);
+  Deleted(world);
+  world.pod(1).deleting = true;
+  const model::Plan plan = world.Make();
+  EXPECT_EQ(plan.view.status, "deleting");
+  EXPECT_NE(ConditionOf(plan, "Ready").find("regroup.dev/forget-unreachable-members"),
+            std::string::npos) << ConditionOf(plan, "Ready");
+}
+
+}  // namespace
+}  // namespace regroup::plan::testing
