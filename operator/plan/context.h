@@ -19,6 +19,7 @@ struct Context {
   std::string blocked;  // why the group cannot do its main job now, in words for a user
   std::string blocked_reason;
   bool stalled = false;  // needs a human
+  bool hurry = false;    // the next step of a failover is milliseconds away: no pod is made now
   std::string leaving_uid;  // the member that a smaller group lets go of
 
   Context(const model::Observed& observed, const model::PlanOptions& plan_options)

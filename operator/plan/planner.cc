@@ -159,7 +159,7 @@ void PlanMain(Context& context) {
   }
   // Pods come and go in rounds of their own: never in the way of a failover.
   const bool busy = context.plan.effects.size() > owned || context.record_changed();
-  if (can_create && !busy) PlanCreation(context);
+  if (can_create && !busy && !context.hurry) PlanCreation(context);
 }
 
 void Finish(Context& context) {
