@@ -24,7 +24,10 @@ def wall(monotonic: float, offset: float) -> datetime:
 
 
 def client_marks(log: WriteLog, fault_at: float, until: float, offset: float) -> list[Mark]:
-    begin, end = log.longest_gap(fault_at - 0.01, until)
+    # The gap of the fault itself: a busy machine may have made a longer one later.
+    failed_at = next((when for when, _ in log.failures if when >= fault_at), None)
+    begin, end = (log.longest_gap(fault_at - 0.01, until) if failed_at is None
+                  else next(gap for gap in log.gaps(failed_at, failed_at)))
     failures = log.failures_in(begin, end)
     tried = ", ".join(f"{count} x {what}" for what, count in sorted(failures.items()))
     return [Mark(wall(begin, offset), "client", "last write acknowledged by the old primary"),
