@@ -196,7 +196,7 @@ def load(nodes: list[Node], paths: list[Path]) -> None:
 
 
 def _load_node(node: Node, paths: list[Path]) -> None:
-    memory = node.folder / "loaded.json"
+    memory = node.folder / "containerd" / "loaded.json"
     loaded = json.loads(memory.read_text()) if memory.exists() else {}
     present = set(ctr(node, "images", "ls", "-q").split())
     for path in paths:

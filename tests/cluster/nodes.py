@@ -1,6 +1,7 @@
 """Nodes: each with its own containerd, kubelet and kube-proxy, in its own network namespace and cgroups."""
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import signal
@@ -162,11 +163,23 @@ def up(node: Node) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o777)
     (node.folder / "manifests").mkdir(exist_ok=True)
-    record = processes.load(node.components[0])
-    if not processes.alive(record) and not shims(node) and (node.folder / "run").exists():
-        _clear_run(node)
+    if not processes.alive(processes.load(node.components[0])):
+        if not shims(node):
+            _clear_run(node)
+        _mount_store(node)
     thaw(node)
     control_plane.ensure(containerd(node))
+
+
+def _mount_store(node: Node) -> None:
+    """containerd's images and layers live in memory: thousands of small files are slow to make and remove on disk."""
+    store = node.folder / "containerd"
+    if str(store) in mounts_below(node.folder):
+        return
+    # After a reboot the folder is empty or stale; either way nothing is loaded any more.
+    remove_tree(store)
+    store.mkdir()
+    run("mount", "-t", "tmpfs", "-o", "mode=711,size=4g", "regroup-store", str(store))
 
 
 def _processes_inside(node: Node) -> bool:
@@ -183,11 +196,16 @@ def start_agents(node: Node) -> None:
 
 def ready(node: Node) -> bool:
     """Ready by a kubelet that has reported since it came up (an old Ready may be of a dead one)."""
+    agent = processes.load(node.components[1])
     try:
         status = api.call("GET", f"/api/v1/nodes/{node.name}", seconds=3)["status"]
     except ClusterError:
         return False
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in status["conditions"])
+    if not processes.alive(agent):
+        return False
+    return any(c["type"] == "Ready" and c["status"] == "True" and
+               datetime.datetime.fromisoformat(c["lastHeartbeatTime"]).timestamp() + 1 > processes.started_at(agent)
+               for c in status.get("conditions", []))
 
 
 def wait_ready(node: Node) -> None:
@@ -235,7 +253,7 @@ def _clear_run(node: Node) -> None:
     tasks = node.folder / "run" / "io.containerd.runtime.v2.task" / "k8s.io"
     for address in tasks.glob("*/address") if tasks.exists() else ():
         Path(address.read_text().strip().removeprefix("unix://")).unlink(missing_ok=True)
-    unmount_below(node.folder)
+    unmount_below(node.folder, keep=node.folder / "containerd")
     for name in ("run", "runc", "ipam", "pod-logs"):
         remove_tree(node.folder / name)
     node.socket.unlink(missing_ok=True)
@@ -269,9 +287,10 @@ def mounts_below(folder: Path) -> list[str]:
     return [p.replace("\\040", " ") for p in reversed(points) if p.startswith(prefix)]
 
 
-def unmount_below(folder: Path) -> None:
+def unmount_below(folder: Path, keep: Path | None = None) -> None:
+    """Unmounts all below a folder; `keep` itself may stay mounted."""
     for _ in range(5):
-        points = mounts_below(folder)
+        points = [p for p in mounts_below(folder) if p != str(keep)]
         if not points:
             return
         for point in points:
@@ -283,6 +302,8 @@ def remove_tree(folder: Path) -> None:
     """Removes a folder of ours, but never reaches into something that is mounted there."""
     if folder.exists():
         unmount_below(folder)
+        if str(folder) in mounts_below(folder.parent):
+            run("umount", "-l", str(folder))
         run("rm", "-rf", "--one-file-system", str(folder))
 
 

@@ -77,6 +77,13 @@ def alive(record: Record | None) -> bool:
     return stat is not None and stat.start == record.start and stat.state not in "ZX"
 
 
+def started_at(record: Record) -> float:
+    """The wall-clock time of the process's start."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    booted = next(int(line.split()[1]) for line in lines if line.startswith("btime"))
+    return booted + record.start / os.sysconf("SC_CLK_TCK")
+
+
 def send(record: Record, number: int) -> bool:
     """Signals exactly the recorded process; False when it is gone."""
     try:
