@@ -5,6 +5,7 @@ import copy
 import itertools
 import json
 import re
+import time
 
 import pytest
 import yaml
@@ -220,7 +221,7 @@ def test_unknown_fields_are_refused_by_kubectl_and_warned_of_over_http(api):
     assert done.returncode != 0 and 'unknown field "spec.replicas"' in done.stderr
     status, answer, headers = api.request("POST", PATH, body)
     assert status == 201 and "replicas" not in answer["spec"]
-    assert 'unknown field "spec.replicas"' in headers.get("Warning", "")
+    assert 'unknown field "spec.replicas"' in headers.get("Warning", "").replace("\\", "")
     status, answer, _ = api.request("POST", PATH + "?fieldValidation=Strict", group(replicas=3))
     assert status == 400 and 'unknown field "spec.replicas"' in answer["message"]
 
@@ -368,6 +369,8 @@ def test_the_operator_writes_no_status_field_that_the_schema_lacks():
 
 def test_each_field_has_a_description_and_each_list_a_type():
     for path, schema in schema_nodes(SCHEMA):
+        if path == ".metadata":  # the API server puts its own text there, and refuses any other
+            continue
         assert schema.get("description", "").strip(), f"{path or 'root'} has no description"
         assert "default" not in schema, f"{path}: no defaults are written into objects"
         if schema.get("type") == "array":
@@ -437,11 +440,11 @@ def test_old_objects_that_break_newer_rules_can_still_be_worked_on(loose_api):
            "both": group("both", resources={"requests": {"memory": "1"}}, numCacheClusters=9)}
     for body in bad.values():
         create(loose_api, body)
-    loose_api.install_crds_again = loose_api.kubectl("apply", "--server-side", "-f", str(CRDS))
-    deadline = 50
-    while loose_api.request("POST", PATH, group(replicasPerNodeGroup=7))[0] != 422 and deadline:
-        deadline -= 1
-    assert deadline, "the new rules never came into force"
+    loose_api.kubectl("apply", "--server-side", "-f", str(CRDS))
+    deadline = time.monotonic() + 30
+    while loose_api.request("POST", PATH + "?dryRun=All", group(replicasPerNodeGroup=7))[0] != 422:
+        assert time.monotonic() < deadline, "the new rules never came into force"
+        time.sleep(0.1)
     for name in bad:
         changes = {"metadata": {"labels": {"team": "web"}, "finalizers": ["regroup.dev/members"]}}
         status, answer, _ = patch(loose_api, name, changes)
