@@ -12,6 +12,7 @@ import layout
 from layout import ClusterError, Node
 from processes import run, say
 
+NAMESPACES = Path("/run/netns")
 # Machine-wide settings that the cluster needs; `down` puts the old values back.
 SYSCTLS = {
     "net/ipv4/ip_forward": "1",
@@ -89,14 +90,32 @@ def restore_sysctls() -> None:
 
 def namespace_exists(node: Node) -> bool:
     """A namespace is usable only while its file is a mount of it (a reboot can leave a plain file)."""
-    return str(node.namespace_path) in Path("/proc/self/mountinfo").read_text().split()
+    return is_mounted(node.namespace_path)
+
+
+def is_mounted(path: Path) -> bool:
+    return any(line.split()[4] == str(path) for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def add_namespace(node: Node) -> None:
+    """`ip netns add` also makes /run/netns a mount of itself: noted, so that `down` can undo it."""
+    if not is_mounted(NAMESPACES):
+        (layout.state_dir() / "made-netns-folder").touch()
+    ip("netns", "add", node.name)
+
+
+def _remove_namespace_folder() -> None:
+    memory = layout.state_dir() / "made-netns-folder"
+    if memory.exists() and is_mounted(NAMESPACES) and not any(NAMESPACES.iterdir()):
+        run("umount", str(NAMESPACES))
+        NAMESPACES.rmdir()
 
 
 def ensure_node(node: Node) -> None:
     """The node's namespace and link to the bridge, up and with its address."""
     if not namespace_exists(node):
         node.namespace_path.unlink(missing_ok=True)
-        ip("netns", "add", node.name)
+        add_namespace(node)
     inside, outside = links(node.name), links()
     if "eth0" not in inside or node.veth not in outside:
         ip("link", "del", node.veth, check=False)
@@ -158,6 +177,7 @@ def remove_machine() -> None:
             ip("link", "del", name, check=False)
     if layout.BRIDGE in links():
         ip("link", "del", layout.BRIDGE)
+    _remove_namespace_folder()
     restore_sysctls()
 
 
