@@ -11,6 +11,8 @@ namespace regroup::model {
 namespace {
 
 constexpr double kDefaultReserve = 0.25;  // ElastiCache's reserved-memory-percent
+constexpr double kQuantityMax = 9e18;      // fits an int64
+constexpr double kCpuMax = 1e6;            // with or without "m", fits an int as milli
 
 std::string Names(const std::map<std::string, std::string>& map, const std::string& prefix) {
   std::string out;
@@ -19,6 +21,12 @@ std::string Names(const std::map<std::string, std::string>& map, const std::stri
     out += (out.empty() ? "" : ", ") + name.substr(prefix.size());
   }
   return out;
+}
+
+// strtod alone would take " 1", "0x10", "inf" and "nan".
+bool StartsLikeANumber(const std::string& text) {
+  const std::size_t at = text.find_first_not_of("+-.0123456789");
+  return !text.empty() && at != 0 && (at == std::string::npos || text[at] != 'x');
 }
 
 }  // namespace
@@ -32,7 +40,8 @@ Result<std::int64_t> ParseQuantity(const std::string& text) {
       {"T", 1e12},  {"P", 1e15},   {"Ki", 1024.0},       {"Mi", 1048576.0},    {"Gi", 1073741824.0},
       {"Ti", 1099511627776.0}};
   const auto unit = kUnits.find(suffix);
-  if (end == text.c_str() || unit == kUnits.end() || number < 0 || !std::isfinite(number)) {
+  if (!StartsLikeANumber(text) || end == text.c_str() || unit == kUnits.end() || number < 0 ||
+      !(number * unit->second < kQuantityMax)) {
     return Fail(ErrorCode::kInvalid, "'" + text + "' is no quantity; write for example 512Mi or 2");
   }
   return static_cast<std::int64_t>(std::ceil(number * unit->second));
@@ -42,7 +51,8 @@ Result<int> ParseCpuMilli(const std::string& text) {
   char* end = nullptr;
   const double number = std::strtod(text.c_str(), &end);
   const std::string suffix = end == nullptr ? "" : end;
-  if (end == text.c_str() || (suffix != "" && suffix != "m") || number < 0) {
+  if (!StartsLikeANumber(text) || end == text.c_str() || (suffix != "" && suffix != "m") ||
+      number < 0 || !(number < kCpuMax)) {
     return Fail(ErrorCode::kInvalid, "'" + text + "' is no CPU quantity; write for example 500m");
   }
   return static_cast<int>(std::ceil(suffix == "m" ? number : number * 1000));

@@ -35,6 +35,7 @@ class Store {
     std::map<std::string, Item<T>> next;
     std::set<std::string> touched;
     for (Item<T>& item : items) {
+      if (gone_.count(item.uid) > 0) continue;  // a list from before the deletion
       const auto old = items_.find(item.key);
       if (old == items_.end() || old->second.version != item.version) touched.insert(item.group);
       next[item.key] = std::move(item);
