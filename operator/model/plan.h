@@ -18,7 +18,8 @@ namespace regroup::model {
 // Engine changes. Each goes over the operator user's connection with authority (rule authority) and
 // in one MULTI that first kills that user's other connections.
 enum class EngineChange {
-  kFence,        // REPLICAOF 127.0.0.1 1, kill normal and pubsub clients, UNPAUSE; also a detach
+  kFence,        // REPLICAOF 127.0.0.1 1, kill normal and pubsub clients, UNPAUSE
+  kDetach,       // REPLICAOF 127.0.0.1 1 of a replica, whose readers stay: it never took writes
   kPromote,      // min-replicas-to-write 0; REPLICAOF NO ONE
   kFollow,       // REPLICAOF address port
   kGuardOn,      // CONFIG SET min-replicas-to-write 1

@@ -19,11 +19,11 @@ constexpr std::int64_t kGuardMarginMs = 2500;
 constexpr std::int64_t kCatchUpMs = 1000;  // how long a candidate may drain a fenced primary's tail
 constexpr std::int64_t kFastMs = 10;
 
-EngineEffect Fence(const Member& member, const std::string& reason) {
+EngineEffect Change(const Member& member, EngineChange change, const std::string& reason) {
   EngineEffect effect;
   effect.uid = member.uid;
   effect.run_id = RunOf(member);
-  effect.change = EngineChange::kFence;
+  effect.change = change;
   effect.reason = reason;
   return effect;
 }
@@ -97,8 +97,9 @@ bool DetachRound(Context& context, const Fault& fault, const std::string& reason
     if (!is_old && (dead || !Contains(context.record().members, member.uid))) continue;
     if (is_old && fault.kind == FaultKind::kRestarted && member.engine.facts->fenced()) continue;
     if (AckOf(seen, member) == nullptr) {
-      context.Do(Fence(member, is_old ? "fence the old primary: " + reason
-                                      : "detach from the old primary: " + reason));
+      // A replica never took writes: its readers stay.
+      context.Do(Change(member, is_old ? EngineChange::kFence : EngineChange::kDetach,
+                        (is_old ? "the old primary: " : "from the old primary: ") + reason));
     }
   }
   return ChangesAnEngine(context);
@@ -201,6 +202,7 @@ void ChooseAndGrant(Context& context, const Fault& fault, const std::string& rea
   const model::Memory::Ack* ack = old_primary == nullptr ? nullptr : AckOf(seen, *old_primary);
   if (ack != nullptr && choice.offset < ack->offset && seen.now - ack->at < kCatchUpMs) {
     context.Say(choice.member->name + " reads the fenced primary's last writes");
+    context.hurry = true;
     context.Watch(model::Attention::kUrgent);
     context.LookAgain(kFastMs);
     return;

@@ -34,6 +34,7 @@ struct Stage {
 std::string ChangeName(EngineChange change) {
   switch (change) {
     case EngineChange::kFence: return "fence";
+    case EngineChange::kDetach: return "detach";
     case EngineChange::kPromote: return "promote";
     case EngineChange::kFollow: return "follow";
     case EngineChange::kGuardOn: return "guard-on";
@@ -55,6 +56,11 @@ std::int64_t InfoNumber(const std::string& text, const std::string& field) {
 std::int64_t OffsetOf(const std::string& info) {
   const std::int64_t as_replica = InfoNumber(info, "slave_repl_offset");
   return as_replica >= 0 ? as_replica : InfoNumber(info, "master_repl_offset");
+}
+
+model::Memory::Ack AckOf(const model::EngineEffect& effect, const redis::CommandReply& reply) {
+  return {effect.run_id, reply.answered_at,
+          reply.replies.empty() ? 0 : OffsetOf(reply.replies.back())};
 }
 
 Result<void> Simply(const Result<Json>& result) {
@@ -270,6 +276,7 @@ redis::Command CommandOf(const model::Group& group, const model::EngineEffect& e
   redis::Command command{session, effect.run_id, {}};
   switch (effect.change) {
     case EngineChange::kFence: command.transaction = redis::Fence(user); break;
+    case EngineChange::kDetach: command.transaction = redis::Detach(user); break;
     case EngineChange::kPromote: command.transaction = redis::Promote(user); break;
     case EngineChange::kFollow:
       command.transaction = redis::Follow(user, effect.address, effect.port);
@@ -302,9 +309,11 @@ void Remember(model::Memory& memory, const model::Observed& seen,
   const bool was_primary =
       member != nullptr && member->engine.facts && member->engine.facts->is_primary;
   switch (effect.change) {
+    case EngineChange::kDetach:
+      memory.fenced[effect.uid] = AckOf(effect, reply);
+      break;
     case EngineChange::kFence:
-      memory.fenced[effect.uid] = {effect.run_id, reply.answered_at,
-                                   reply.replies.empty() ? 0 : OffsetOf(reply.replies.back())};
+      memory.fenced[effect.uid] = AckOf(effect, reply);
       memory.applied_parameters[effect.run_id].erase("replica-serve-stale-data");
       if (was_primary) {
         memory.demoted_at[effect.uid] = reply.answered_at;

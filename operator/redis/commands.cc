@@ -25,6 +25,13 @@ Transaction Fence(const std::string& operator_user) {
   return transaction;
 }
 
+Transaction Detach(const std::string& operator_user) {
+  Transaction transaction = Begin(operator_user);
+  transaction.push_back({"REPLICAOF", "127.0.0.1", "1"});
+  transaction.push_back({"INFO", "replication"});
+  return transaction;
+}
+
 Transaction Promote(const std::string& operator_user) {
   Transaction transaction = Begin(operator_user);
   transaction.push_back({"CONFIG", "SET", "min-replicas-to-write", "0"});

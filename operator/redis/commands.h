@@ -13,8 +13,10 @@ namespace regroup::redis {
 
 using Transaction = std::vector<std::vector<std::string>>;
 
-// The last reply of Fence, Promote, Follow, GuardOn and GuardOff is INFO replication.
+// The last reply of Fence, Detach, Promote, Follow, GuardOn and GuardOff is INFO replication.
 Transaction Fence(const std::string& operator_user);
+// A replica lets go of its primary and goes on serving what it has.
+Transaction Detach(const std::string& operator_user);
 Transaction Promote(const std::string& operator_user);
 Transaction Follow(const std::string& operator_user, const std::string& host, int port);
 Transaction GuardOn(const std::string& operator_user);
