@@ -1,6 +1,7 @@
 """A client of the cluster's API server, just large enough for setting the cluster up and asking for its state."""
 from __future__ import annotations
 
+import http.client
 import json
 import ssl
 import urllib.error
@@ -26,7 +27,7 @@ def call(method: str, path: str, body: dict | None = None, kind: str = "applicat
             text = answer.read()
     except urllib.error.HTTPError as error:
         raise ClusterError(f"{method} {path}: {error.code} {error.read().decode(errors='replace')[:500]}") from None
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise ClusterError(f"{method} {path}: {error}; is the API server up? See `status`") from None
     try:
         return json.loads(text)
@@ -37,7 +38,7 @@ def call(method: str, path: str, body: dict | None = None, kind: str = "applicat
 def healthy() -> bool:
     try:
         return call("GET", "/readyz", seconds=2).get("text") == "ok"
-    except (ClusterError, OSError):
+    except ClusterError:
         return False
 
 
@@ -59,7 +60,7 @@ def plain_ok(url: str, context: ssl.SSLContext | None = None) -> bool:
     try:
         with urllib.request.build_opener(*handlers).open(url, timeout=1) as answer:
             return answer.status == 200
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 

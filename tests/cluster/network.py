@@ -191,8 +191,9 @@ def claim_proxy_rules() -> None:
         return
     for command in ("iptables-save", "ip6tables-save"):
         if re.search(r"^:KUBE-", run(command), re.MULTILINE):
-            raise ClusterError("another kube-proxy (or an old cluster whose state folder was deleted) left KUBE-* chains "
-                               f"in this machine's packet filter: see `{command}`; remove them, then run `up` again")
+            raise ClusterError("another kube-proxy (or an old cluster whose state folder was deleted) left KUBE-* "
+                               f"chains in this machine's packet filter: see `{command}`; remove them, "
+                               "then run `up` again")
     _proxy_memory().parent.mkdir(parents=True, exist_ok=True)
     _proxy_memory().touch()
 

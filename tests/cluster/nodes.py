@@ -28,8 +28,8 @@ root = "{folder}/containerd"
 state = "{folder}/run"
 oom_score = 0
 disabled_plugins = ["io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs",
-  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs", "io.containerd.tracing.processor.v1.otlp",
-  "io.containerd.internal.v1.tracing"]
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.tracing.processor.v1.otlp", "io.containerd.internal.v1.tracing"]
 [grpc]
   address = "{socket}"
 [debug]
@@ -258,7 +258,9 @@ def _clear_run(node: Node) -> None:
         remove_tree(node.folder / name)
     node.socket.unlink(missing_ok=True)
     if CNI_CACHE.exists():
-        for path in CNI_CACHE.glob(f"{node.cni_network}-*"):
+        for path in CNI_CACHE.glob(f"{node.cni_network}-*-eth0"):
+            pod = path.name.removeprefix(f"{node.cni_network}-").removesuffix("-eth0")
+            (CNI_CACHE / f"cni-loopback-{pod}-lo").unlink(missing_ok=True)
             path.unlink()
 
 

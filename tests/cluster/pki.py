@@ -29,8 +29,8 @@ def ensure(nodes: list[Node]) -> None:
     if not (folder / "ca.crt").exists():
         say("making certificates")
         _key("ca")
-        run("openssl", "req", "-x509", "-new", "-key", f"{folder}/ca.key", "-days", DAYS, "-subj", "/CN=regroup-cluster",
-            "-out", f"{folder}/ca.crt")
+        run("openssl", "req", "-x509", "-new", "-key", f"{folder}/ca.key", "-days", DAYS,
+            "-subj", "/CN=regroup-cluster", "-out", f"{folder}/ca.crt")
     if not (folder / "sa.pub").exists():
         run("openssl", "genrsa", "-out", f"{folder}/sa.key", "2048")
         run("openssl", "rsa", "-in", f"{folder}/sa.key", "-pubout", "-out", f"{folder}/sa.pub")

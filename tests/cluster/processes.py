@@ -124,7 +124,8 @@ def end(records: Iterable[Record], grace: float = 0) -> None:
     left = wait_gone(left, 10)
     if left:
         names = ", ".join(f"{r.name or 'process'} ({r.pid})" for r in left)
-        raise ClusterError(f"still there 10 s after SIGKILL: {names}; look at /proc/PID/stack, then run this again")
+        raise ClusterError(f"still there 10 s after SIGKILL: {names}; "
+                           "look at /proc/PID/stack, then run this again")
 
 
 def _record_path(name: str) -> Path:
@@ -179,12 +180,14 @@ def clean_environment() -> dict[str, str]:
 
 def start(name: str, argv: list[str], digest: str = "", namespace: Path | None = None) -> Record:
     """Starts a component in its own session, in a network namespace if given, and records it."""
-    if namespace is not None:
-        argv = ["nsenter", f"--net={namespace}", "--", *argv]
     path = log_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size > 64 << 20:
         path.rename(path.with_suffix(".old.log"))
+    if not Path(argv[0]).exists():
+        raise ClusterError(f"{argv[0]} is missing: run `up`, which builds it")
+    if namespace is not None:
+        argv = ["nsenter", f"--net={namespace}", "--", *argv]
     with path.open("ab") as log:
         child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/",
                                  env=clean_environment(), start_new_session=True)
@@ -230,7 +233,8 @@ def run(*argv: str, check: bool = True, stdin: str | None = None, env: dict | No
     except FileNotFoundError:
         raise ClusterError(f"{argv[0]} is missing: install the Debian packages of tests/packages.txt") from None
     if check and done.returncode:
-        raise ClusterError(f"failed ({done.returncode}): {' '.join(argv)}\n{done.stderr.strip() or done.stdout.strip()}")
+        words = done.stderr.strip() or done.stdout.strip()
+        raise ClusterError(f"failed ({done.returncode}): {' '.join(argv)}\n{words}")
     return done.stdout
 
 
