@@ -137,8 +137,11 @@ class Group:
 
     def wait_settled(self, members: int = 3, timeout: float = 60, every: float = 0.1) -> float:
         """Gives the CLOCK_MONOTONIC time at which the group was seen as wanted."""
-        wait_for(f"{self.name} has {members} members in sync", timeout,
-                 lambda: self.settled(members), every)
+        try:
+            wait_for(f"{self.name} has {members} members in sync", timeout,
+                     lambda: self.settled(members), every)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; pods: {self.pod_troubles() or 'all fine'}") from None
         return time.monotonic()
 
     def events(self, reason: str = "") -> list[Json]:
@@ -150,6 +153,18 @@ class Group:
         selector = f"regroup.dev/group%3D{self.name}"
         return self.cluster.get(
             f"/api/v1/namespaces/{self.namespace}/pods?labelSelector={selector}")["items"]
+
+    def pod_troubles(self) -> list[str]:
+        """Why pods do not run, in Kubernetes' own words."""
+        troubles = []
+        for pod in self.pods():
+            said = [condition.get("message", "") for condition in pod["status"].get("conditions", [])
+                    if condition["type"] == "PodScheduled" and condition["status"] != "True"]
+            said += [status["state"]["waiting"].get("reason", "")
+                     for status in pod["status"].get("containerStatuses") or []
+                     if "waiting" in status.get("state", {})]
+            troubles += [f"{pod['metadata']['name']}: {text}" for text in said]
+        return troubles
 
     def incarnations(self) -> dict[str, Incarnation]:
         lives = {}

@@ -106,13 +106,15 @@ def test_default_user(group: Group, say: Say) -> None:
     """The default user lacks exactly what ElastiCache restricts."""
     link = group.redis()
     for command in RESTRICTED:
-        with pytest.raises(redis.exceptions.NoPermissionError):
+        with pytest.raises(redis.exceptions.ResponseError, match="no permissions|not allowed"):
             link.execute_command(*command.split())
     for command in ALLOWED:
         try:
             link.execute_command(*command.split())
         except redis.exceptions.NoPermissionError as error:
             pytest.fail(f"{command} is refused: {error}")
+        except redis.exceptions.ResponseError:
+            pass  # it was let through, and did not like its arguments
     say(f"  default user: {len(RESTRICTED)} commands refused, {len(ALLOWED)} allowed")
 
 
