@@ -199,7 +199,10 @@ class Group:
 
     # -- data ---------------------------------------------------------------------------------
     def redis(self, kind: str = "primary", timeout: float = 2.0) -> redis.Redis:
-        return connect(self.vip(kind), timeout)
+        """A client of an endpoint. kube-proxy learns of a new one up to a second or two after us."""
+        link = connect(self.vip(kind), timeout)
+        wait_for(f"the {kind} endpoint of {self.name} answers", 10, lambda: (link.ping(), ""), 0.02)
+        return link
 
     def seed(self, count: int = 1000) -> None:
         """A data set that must outlive every fault."""
