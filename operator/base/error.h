@@ -15,7 +15,7 @@ namespace regroup {
 
 enum class ErrorCode {
   kNotFound,          // the object or member does not exist
-  kConflict,          // a resourceVersion, UID or precondition did not match: read again, plan again
+  kConflict,          // a resourceVersion, UID or precondition did not match: read and plan again
   kAlreadyExists,     // a create met an object of that name
   kGone,              // HTTP 410: the resourceVersion is too old, list again
   kForbidden,         // RBAC, admission or the engine's ACL said no

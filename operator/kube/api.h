@@ -70,8 +70,8 @@ class Api {
   // "status". Returns the stored object.
   virtual Result<Json> Replace(const ObjectRef& ref, const std::string& subresource,
                                const Json& object, std::int64_t timeout_ms) = 0;
-  // Server-side apply, force on: for objects that we own. metadata.resourceVersion in `object` makes
-  // it conditional.
+  // Server-side apply, force on: for objects that we own. metadata.resourceVersion in `object`
+  // makes it conditional.
   virtual Result<Json> Apply(const ObjectRef& ref, const std::string& field_manager,
                              const Json& object, std::int64_t timeout_ms) = 0;
   // JSON merge patch; metadata.resourceVersion and metadata.uid in `patch` make it conditional.

@@ -96,11 +96,12 @@ Result<Json> Client::Get(const ObjectRef& ref, std::int64_t timeout_ms) {
 
 Result<Json> Client::List(const ResourceType& type, const ListOptions& options,
                           std::int64_t timeout_ms) {
+  const std::string limit = options.limit > 0 ? std::to_string(options.limit) : "";
   const std::string query = Query({{"labelSelector", options.label_selector},
                                    {"fieldSelector", options.field_selector},
                                    {"resourceVersion", options.resource_version},
                                    {"resourceVersionMatch", options.resource_version_match},
-                                   {"limit", options.limit > 0 ? std::to_string(options.limit) : ""},
+                                   {"limit", limit},
                                    {"continue", options.continue_token}});
   return Call("list", {"GET", PathOf(type, options.namespace_name, "", "") + query, "", "",
                        timeout_ms});

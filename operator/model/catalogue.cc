@@ -64,14 +64,17 @@ Result<Resolved> Resolve(const GroupSpec& spec, const Catalogue& catalogue) {
   const auto image = catalogue.images.find(engine + spec.engine_version);
   if (image == catalogue.images.end()) {
     return Fail(ErrorCode::kInvalid, "spec.engineVersion '" + spec.engine_version +
-                "' is not in the image catalogue; it has: " + Names(catalogue.images, engine) + ".");
+                "' is not in the image catalogue; it has: " + Names(catalogue.images, engine) +
+                ".");
   }
   resolved.image = image->second;
   if (!spec.cache_node_type.empty()) {
     const auto found = catalogue.classes.find(spec.cache_node_type);
     if (found == catalogue.classes.end()) {
       std::string known;
-      for (const auto& [name, value] : catalogue.classes) known += (known.empty() ? "" : ", ") + name;
+      for (const auto& [name, value] : catalogue.classes) {
+        known += (known.empty() ? "" : ", ") + name;
+      }
       return Fail(ErrorCode::kInvalid, "spec.cacheNodeType '" + spec.cache_node_type +
                   "' is not in the catalogue; it has: " + known + ".");
     }

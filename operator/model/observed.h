@@ -173,6 +173,8 @@ struct Memory {
   std::map<std::string, std::map<std::string, std::string>> applied_parameters;  // by run id
   std::map<std::string, std::string> applied_acl;  // by run id: hash of the ACL set live
   std::map<std::string, MonoMs> node_lost_since;   // by zone: for zone_wait_seconds
+  std::map<std::string, MonoMs> ready_since;       // by node: Ready without a break since then
+  std::map<std::string, MonoMs> vanished_since;    // by UID: a member whose pod object is gone
   MonoMs leading_since = 0;
 };
 

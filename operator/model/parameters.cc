@@ -161,7 +161,9 @@ std::string OwnedReason(const std::string& name) {
   if (found != kOwned.end()) return found->second;
   for (const char* prefix : {"repl-", "replica-", "slave-", "min-replicas-", "min-slaves-", "tls-",
                              "cluster-", "enable-", "unixsocket"}) {
-    if (name.rfind(prefix, 0) == 0) return "the operator owns every " + std::string(prefix) + " setting";
+    if (name.rfind(prefix, 0) == 0) {
+      return "the operator owns every " + std::string(prefix) + " setting";
+    }
   }
   return "";
 }

@@ -46,7 +46,9 @@ Result<void> CheckShape(const GroupMeta& meta, const GroupSpec& spec) {
     return Bad("set exactly one of spec.cacheNodeType and spec.resources.");
   }
   if (spec.port < 1024 || spec.port > 65535) return Bad("spec.port must be from 1024 to 65535.");
-  if (spec.engine_version.empty()) return Bad("spec.engineVersion must be set, for example \"7.0\".");
+  if (spec.engine_version.empty()) {
+    return Bad("spec.engineVersion must be set, for example \"7.0\".");
+  }
   return {};
 }
 

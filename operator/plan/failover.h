@@ -1,6 +1,6 @@
 // From a failed primary to the next one: detach, prove, choose, grant, promote (rules order, proof,
-// candidate, nothing-promotable), and the two ways in which a first primary comes to be (no-record).
-// Thread: pure; each function adds to the context's record, effects and reasons.
+// candidate, nothing-promotable), and the two ways in which a first primary comes to be
+// (no-record). Thread: pure; each function adds to the context's record, effects and reasons.
 #pragma once
 
 #include <string>

@@ -1,5 +1,7 @@
 #include "operator/plan/fault_kind.h"
 
+#include <algorithm>
+
 #include "operator/plan/context.h"
 
 namespace regroup::plan {
@@ -31,6 +33,24 @@ bool KubeletReportedEnd(const Member& member, const std::string& container_id) {
   if (pod == nullptr || container_id.empty()) return false;
   return pod->terminated_container_id == container_id &&
          pod->terminated_reason != "ContainerStatusUnknown";
+}
+
+// A kubelet that is in touch with the API ends a pod which the API no longer has. A node shows Ready
+// for up to 40 s after its kubelet's last word, hence the time.
+constexpr std::int64_t kKubeletEndsMs = 45'000;
+
+bool KubeletForgot(const Observed& seen, const Member& member) {
+  const auto vanished = seen.memory.vanished_since.find(member.uid);
+  if (member.pod || vanished == seen.memory.vanished_since.end()) return false;
+  const model::PodView* pod = LastPod(member);
+  const std::string where = pod == nullptr ? "" : pod->node;
+  for (const model::NodeView& node : seen.nodes) {
+    if (!where.empty() && node.name != where) continue;
+    const auto since = seen.memory.ready_since.find(node.name);
+    if (since == seen.memory.ready_since.end()) return false;
+    if (seen.now - std::max(since->second, vanished->second) < kKubeletEndsMs) return false;
+  }
+  return !seen.nodes.empty();
 }
 
 bool HearsPrimary(const Observed& seen, const Member& primary, const Member& replica) {
@@ -92,6 +112,7 @@ bool ProvenDead(const Observed& seen, const Member& member, const std::string& r
   }
   if (KubeletReportedEnd(member, container_id)) return true;
   if (member.engine.reach != Reach::kAnswering && NodeIsOut(seen, member)) return true;
+  if (member.engine.reach != Reach::kAnswering && KubeletForgot(seen, member)) return true;
   return !run_id.empty() && member.engine.fin_run_id == run_id &&
          member.engine.refused_at >= member.engine.fin_at && member.engine.refused_at > 0;
 }

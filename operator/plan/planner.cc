@@ -78,8 +78,8 @@ void PlanServed(Context& context, const Member& primary) {
   PlanSettings(context);
   PlanRoleLabels(context);
   model::PrimaryRef& granted = *context.next.primary;
-  // The granted process answers, so a container that ended was never its own: the kubelet's word was
-  // late when it was recorded, and would prove a death that did not happen.
+  // The granted process answers, so a container that ended was never its own: the kubelet's word
+  // was late when it was recorded, and would prove a death that did not happen.
   if (primary.pod && !granted.container_id.empty() &&
       granted.container_id == primary.pod->terminated_container_id) {
     granted.container_id.clear();

@@ -163,9 +163,8 @@ void PlanCreation(Context& context) {
 void PickLeaving(Context& context, const Member& primary) {
   const std::vector<const Member*> live = LivePods(context.seen);
   if (static_cast<int>(live.size()) <= context.spec().members()) return;
-  if (context.seen.now - primary.engine.last_heard > kFreshAnswerMs || context.record().transition) {
-    return;
-  }
+  const std::int64_t quiet_ms = context.seen.now - primary.engine.last_heard;
+  if (quiet_ms > kFreshAnswerMs || context.record().transition) return;
   const Member* least = nullptr;
   for (const Member* member : live) {
     if (IsPrimary(context, *member)) continue;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <set>
+#include <tuple>
 
 #include "operator/render/acl.h"
 
@@ -247,6 +248,12 @@ std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& g
     targets.push_back({uid, gone->ip, group.spec.port});
   }
   return targets;
+}
+
+std::set<std::string> VanishedUids(const Caches& caches, const model::Group& group) {
+  std::set<std::string> uids = RecordedUids(group.record);
+  for (const auto& pod : caches.Pods(model::KeyOf(group.meta))) uids.erase(pod->view.uid);
+  return uids;
 }
 
 redis::Credentials CredentialsOf(const Caches& caches, const model::Group& group) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 
 #include "operator/model/catalogue.h"
@@ -35,6 +36,8 @@ model::Observed Observe(const Caches& caches, const model::Group& group,
 // Which engines the fleet watches: every pod with an address, and every member of the record whose
 // pod object is gone, at the address it had, unless another pod has that address now.
 std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& group);
+// Members of the record whose pod object is gone.
+std::set<std::string> VanishedUids(const Caches& caches, const model::Group& group);
 redis::Credentials CredentialsOf(const Caches& caches, const model::Group& group);
 
 }  // namespace regroup::reconcile

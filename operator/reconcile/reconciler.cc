@@ -96,12 +96,16 @@ void Reconciler::ReadAuth(const model::Group& group, GroupState& state) {
   if (!password.empty()) state.default_password = password;
 }
 
-// Since when each zone has had no node that takes members (for placement.zoneWaitSeconds).
+// Since when: a zone has had no node that takes members, a node has been Ready, a member's pod
+// object has been gone.
 void Reconciler::TendMemory(const model::Group& group, GroupState& state) {
   std::set<std::string> zones;
   std::set<std::string> open;
+  std::set<std::string> ready;
+  const MonoMs now = ports_.clock->Now();
   for (const auto& node : ports_.caches->Nodes()) {
     const model::NodeView view = render::ViewOf(*node, group.spec);
+    if (view.ready) ready.insert(view.name);
     if (view.zone.empty()) continue;
     zones.insert(view.zone);
     if (view.ready && view.schedulable) open.insert(view.zone);
@@ -109,8 +113,16 @@ void Reconciler::TendMemory(const model::Group& group, GroupState& state) {
   auto& lost = state.memory.node_lost_since;
   std::erase_if(lost, [&](const auto& entry) { return open.count(entry.first) > 0; });
   for (const std::string& zone : zones) {
-    if (open.count(zone) == 0) lost.emplace(zone, ports_.clock->Now());
+    if (open.count(zone) == 0) lost.emplace(zone, now);
   }
+  auto& ready_since = state.memory.ready_since;
+  std::erase_if(ready_since, [&](const auto& entry) { return ready.count(entry.first) == 0; });
+  for (const std::string& node : ready) ready_since.emplace(node, now);
+  const std::set<std::string> vanished = VanishedUids(*ports_.caches, group);
+  auto& vanished_since = state.memory.vanished_since;
+  std::erase_if(vanished_since,
+                [&](const auto& entry) { return vanished.count(entry.first) == 0; });
+  for (const std::string& uid : vanished) vanished_since.emplace(uid, now);
 }
 
 std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {

@@ -2,7 +2,8 @@
 // group's pace), one idle connection whose end is evidence (rule proof a), and a control connection
 // when a change is to be made.
 // Thread: the io_context is run by one thread that the caller owns and joins after Stop(); the
-// port's methods may be called from any other thread. Lifetime: outlives every caller; Stop() first.
+// port's methods may be called from any other thread. Lifetime: outlives every caller; Stop()
+// first.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// The port to the engines: who is watched, the latest facts about each, and commands with authority.
-// Production: one Asio thread (asio_fleet.h). The simulator implements the same port.
+// The port to the engines: who is watched, the latest facts about each, and commands with
+// authority. Production: one Asio thread (asio_fleet.h). The simulator implements the same port.
 // Thread: every method may be called from any thread; the wake callback runs on the Asio thread and
 // must only hand over. Source: design sections 1.2, 3 (rule authority) and the redis part of the
 // main-job issue.
@@ -50,9 +50,9 @@ struct MemberFacts {
   MonoMs info_at = 0;              // when its reply arrived
   MonoMs last_heard = 0;           // last reply bytes
   MonoMs offset_still_since = 0;   // since when info.read_offset has been seen unchanged
-  MonoMs fenced_since = 0;         // since when INFO has said replica of 127.0.0.1:1; 0: it does not
-  MonoMs link_down_since = 0;      // since when a replica's INFO has said link down; 0: up or primary
-  std::string fin_run_id;          // an orderly end (FIN, not RST) of an idle connection to this run
+  MonoMs fenced_since = 0;         // since when INFO says replica of 127.0.0.1:1; 0: it does not
+  MonoMs link_down_since = 0;      // since when a replica's INFO says link down; 0: up or primary
+  std::string fin_run_id;          // run whose idle connection ended in order (FIN, not RST)
   MonoMs fin_at = 0;
   MonoMs refused_at = 0;           // connection refused after that FIN, same address; 0: none yet
   bool busy = false;
@@ -96,10 +96,10 @@ class Fleet {
   virtual std::vector<Result<Session>> Prepare(const std::string& group,
                                                const std::vector<std::string>& uids,
                                                std::int64_t timeout_ms) = 0;
-  // Sends all at once and waits for all, at most timeout_ms. kConflict: the session or the run ID is
-  // not the one that was meant, nothing was sent. kDeadlineExceeded or kUnavailable after sending:
-  // unknown outcome; the connection is closed, so the command cannot execute late on it unless it
-  // was in the engine's buffer already.
+  // Sends all at once and waits for all, at most timeout_ms. kConflict: the session or the run ID
+  // is not the one that was meant, nothing was sent. kDeadlineExceeded or kUnavailable after
+  // sending: unknown outcome; the connection is closed, so the command cannot execute late on it
+  // unless it was in the engine's buffer already.
   virtual std::vector<Result<CommandReply>> Execute(const std::string& group,
                                                     const std::vector<Command>& commands,
                                                     std::int64_t timeout_ms) = 0;

@@ -34,7 +34,8 @@ struct NodeFacts {
   bool operator==(const NodeFacts&) const = default;
 };
 NodeFacts ParseNode(const Json& node);
-// The node as one group sees it: its zone by the group's topology key, its taints by its tolerations.
+// The node as one group sees it: its zone by the group's topology key, its taints by its
+// tolerations.
 model::NodeView ViewOf(const NodeFacts& node, const model::GroupSpec& spec);
 
 model::SliceView ParseSlice(const Json& slice);

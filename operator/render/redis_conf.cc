@@ -49,7 +49,8 @@ std::string Persistence(const model::GroupSpec& spec) {
 
 std::string RedisConf(const model::Group& group, const model::Resolved& resolved) {
   const model::GroupSpec& spec = group.spec;
-  std::string text = "# Written by Regroup. The file is read-only; live changes go over CONFIG SET.\n";
+  std::string text =
+      "# Written by Regroup. The file is read-only; live changes go over CONFIG SET.\n";
   text += ConfigLine("bind", {"*", "-::*"}) + ConfigLine("port", {Number(spec.port)}) +
           ConfigLine("protected-mode", {"no"}) + ConfigLine("tcp-backlog", {"511"}) +
           ConfigLine("daemonize", {"no"}) + ConfigLine("shutdown-timeout", {"0"}) +

@@ -1,5 +1,5 @@
-// Leader election on a Lease: 5 s lease, 3 s renew deadline, 1 s retry (design 4). What to do next is
-// a pure step; the driver performs it and guarantees that work has stopped at the deadline even
+// Leader election on a Lease: 5 s lease, 3 s renew deadline, 1 s retry (design 4). What to do next
+// is a pure step; the driver performs it and guarantees that work has stopped at the deadline even
 // when the API server does not answer. Losing the lease means back to standby, not a restart.
 // Thread: Run() blocks its caller; the callbacks run on threads of this object, never two at once.
 // Source: notes on controller semantics A6; clocks are CLOCK_BOOTTIME through base/clock.

@@ -1,5 +1,5 @@
-// Keys to work on: each at most once in the queue, never on two workers at a time, woken again while
-// it is processed if something changed meanwhile; urgent keys first; delays; back-off by key.
+// Keys to work on: each at most once in the queue, never on two workers at a time, woken again
+// while it is processed if something changed meanwhile; urgent keys first; delays; back-off by key.
 // WorkQueueCore is the pure rule set (time is passed in), WorkQueue its thread-safe wrapper.
 // Source: notes on controller semantics A5 (client-go's dirty and processing sets).
 #pragma once
