@@ -264,7 +264,9 @@ void MemberLink::Execute(const Command& command, std::int64_t timeout_ms, Comman
                      answer.replies.push_back((reply.is_error ? "-" : "") + reply.text);
                    }
                    for (const Reply& reply : *replies) {
-                     if (!exec.is_array && reply.is_error) answer.replies.push_back("-" + reply.text);
+                     if (!exec.is_array && reply.is_error) {
+                       answer.replies.push_back("-" + reply.text);
+                     }
                    }
                    self->Ask();  // the watching side sees the change at once
                    done(std::move(answer));

@@ -115,6 +115,8 @@ def check_architecture(tree):
             words = [w for w in re.split(r"[\s,`]+", cell) if w]
             if cell in ("nothing", "none", "-", "–", "—"):
                 words = []
+            if words[:1] == ["all"]:  # "all", or "all but admin"
+                words = [r for r in ROOMS if r not in words[2:] + ["main", room.group(1)]]
             if all(word in ROOMS for word in words) and room.group(1) not in rows:
                 rows[room.group(1)] = (number, sorted(words))
     if not rows:

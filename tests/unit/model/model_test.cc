@@ -177,7 +177,8 @@ TEST(Validation, Shape) {
 TEST(Validation, Availability) {
   CheckSpecs({
       {"failover without a replica", [](Json& s) { s["replicasPerNodeGroup"] = 0; },
-       "spec.automaticFailoverEnabled needs a replica: set spec.replicasPerNodeGroup to 1 or more."},
+       "spec.automaticFailoverEnabled needs a replica: set spec.replicasPerNodeGroup to 1 or "
+       "more."},
       {"multi-AZ without a replica",
        [](Json& s) { s["replicasPerNodeGroup"] = 0; s["multiAZEnabled"] = true; },
        "spec.multiAZEnabled needs a replica: set spec.replicasPerNodeGroup to 1 or more."},
@@ -188,9 +189,10 @@ TEST(Validation, Availability) {
        [](Json& s) { s["preferredCacheClusterAZs"] = {"a", "b", "c", "d"}; },
        "spec.preferredCacheClusterAZs names more zones than the group has members."},
       {"a guard lag of 0", [](Json& s) { s["failover"]["writeGuardLagSeconds"] = 0; },
-       "spec.failover.writeGuardLagSeconds must be from 1 to 60."},
+       "spec.failover.writeGuardLagSeconds must be from 1 to 60; set it in that range."},
       {"too eager", [](Json& s) { s["failover"]["unreachableAfterMilliseconds"] = 499; },
-       "spec.failover.unreachableAfterMilliseconds must be at least 500."},
+       "spec.failover.unreachableAfterMilliseconds must be from 500 to 60000; set it in that "
+       "range."},
   });
 }
 

@@ -1,5 +1,5 @@
-// From a failed primary to the next one: order, proof (a) to (d), the guard's arithmetic, resuming a
-// transition, nothing-promotable.
+// From a failed primary to the next one: order, proof (a) to (d), the guard's arithmetic, resuming
+// a transition, nothing-promotable.
 #include "operator/plan/failover.h"
 
 #include <gtest/gtest.h>
@@ -29,9 +29,9 @@ TEST(Order, Rows) {
        [](World& w) { w.Die(1); w.facts(3).link_up = true; }, {}, "-"},
       {"a suspect is watched, not touched", 3, [](World& w) { w.Lose(1, 1200); }, {}, "-"},
       {"a partition: first the reachable members are detached, nothing else", 3,
-       [](World& w) { Partition(w); }, {"fence 002", "fence 003"}, "-"},
+       [](World& w) { Partition(w); }, {"detach 002", "detach 003"}, "-"},
       {"one detach acknowledged: the other is asked again", 3,
-       [](World& w) { Partition(w); w.Fence(2).Ack(2, kNow - 20); }, {"fence 003"}, "-"},
+       [](World& w) { Partition(w); w.Fence(2).Ack(2, kNow - 20); }, {"detach 003"}, "-"},
       {"all detached: the guard's time runs, nothing is sent", 3,
        [](World& w) {
          Partition(w);
@@ -39,7 +39,7 @@ TEST(Order, Rows) {
        },
        {}, "-"},
       {"a member outside the record is not detached", 3,
-       [](World& w) { Partition(w); w.AddFresh(4); }, {"fence 002", "fence 003"}, "-"},
+       [](World& w) { Partition(w); w.AddFresh(4); }, {"detach 002", "detach 003"}, "-"},
       {"a restart in place: the new process is fenced already, the replica takes over", 3,
        [](World& w) { w.Restart(1); }, {"promote 002"},
        "e4 primary=002 guard=off inSync= members=001,002,003 suspects=001 lineage=history-1@100 "
@@ -125,13 +125,13 @@ TEST(Proof, ByTheWriteGuard) {
        [](World& w) { Detached(w, 60'000); w.record().members.push_back("uid-009"); }, {}, "-"},
       {"an acknowledgement of another run is none: it is detached again", 3,
        [](World& w) { Detached(w, 60'000); w.seen.memory.fenced["uid-003"].run_id = "run-0"; },
-       {"fence 003"}, "-"},
+       {"detach 003"}, "-"},
       {"an acknowledgement from before it followed again is none", 3,
        [](World& w) {
          Partition(w, 9000);
          w.Fence(2).Ack(2, kNow - 4600).Ack(3, kNow - 600'000);
        },
-       {"fence 003"}, "-"},
+       {"detach 003"}, "-"},
   });
 }
 
@@ -365,8 +365,8 @@ TEST(NothingPromotable, WithStorage) {
             std::string::npos) << said;
 }
 
-// The record names a container that the kubelet, which was late, reports as ended, while the granted
-// process answers: no proof of a later death.
+// The record names a container that the kubelet, which was late, reports as ended, while the
+// granted process answers: no proof of a later death.
 TEST(Proof, TheContainerOfAnEarlierProcessIsNoneOfThis) {
   World world;
   world.pod(1).restart_count = 1;

@@ -180,7 +180,8 @@ TEST(Proof, OfANodeThatIsOut) {
       {"the out-of-service taint, and silence",
        [](World& w) { w.Lose(1, 200).LinkDown(2).LinkDown(3); w.node(1).out_of_service = true; },
        FaultKind::kDead},
-      {"the out-of-service taint, but it answers", [](World& w) { w.node(1).out_of_service = true; },
+      {"the out-of-service taint, but it answers",
+       [](World& w) { w.node(1).out_of_service = true; },
        FaultKind::kNone},
       {"its Node object is gone",
        [](World& w) { w.Lose(1, 200).LinkDown(2).LinkDown(3); w.seen.nodes.erase(

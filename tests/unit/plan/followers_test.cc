@@ -136,7 +136,10 @@ TEST(WriteGuard, Rows) {
   const auto replicas_lost = [](World& w) { w.facts(1).replicas.clear(); };
   Check({
       {"arm: the engine first, the record stays", 3,
-       [](World& w) { GuardOff(w); w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints; },
+       [](World& w) {
+         GuardOff(w);
+         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
+       },
        {"guard-on 001"}, "-"},
       {"armed: now the record, and in the same round what follows from it", 3,
        [](World& w) {
@@ -308,8 +311,13 @@ TEST(Farewells, Rows) {
        },
        {}, without3},
       {"a dead process in a pod that lives on will be back: it stays", 3,
-       [&](World& w) { gone(w); w.Fin(3, 100); w.pod(3).deleting = false; w.spec().replicas = 2; }, {},
-       "-"},
+       [&](World& w) {
+         gone(w);
+         w.Fin(3, 100);
+         w.pod(3).deleting = false;
+         w.spec().replicas = 2;
+       },
+       {}, "-"},
       {"a suspect that is proven dead is no suspect", 3,
        [&](World& w) { gone(w); w.Fin(3, 100); w.record().suspects = {"uid-003"}; }, {}, without3},
   });

@@ -347,7 +347,9 @@ World& World::InTransition(int from, int to) {
 
 Lines EffectsOf(const model::Plan& plan) {
   Lines lines;
-  for (const model::Effect& effect : plan.effects) lines.push_back(std::visit(EffectText{}, effect));
+  for (const model::Effect& effect : plan.effects) {
+    lines.push_back(std::visit(EffectText{}, effect));
+  }
   return lines;
 }
 Lines EffectsOf(const World& world) { return EffectsOf(world.Make()); }

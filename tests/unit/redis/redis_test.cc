@@ -379,6 +379,8 @@ TEST(Commands, Transactions) {
   EXPECT_EQ(Text(Fence("op")), std::string(kKill) +
             "REPLICAOF 127.0.0.1 1; CONFIG SET replica-serve-stale-data no; " + kCut +
             "; CLIENT UNPAUSE; INFO replication");
+  EXPECT_EQ(Text(Detach("op")),
+            std::string(kKill) + "REPLICAOF 127.0.0.1 1; INFO replication");
   EXPECT_EQ(Text(Promote("op")), std::string(kKill) +
             "CONFIG SET min-replicas-to-write 0; REPLICAOF NO ONE; INFO replication");
   EXPECT_EQ(Text(Follow("op", "10.0.0.1", 6379)),

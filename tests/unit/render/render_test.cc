@@ -129,7 +129,9 @@ TEST(Pod, ConformsToRestrictedPodSecurity) {
   EXPECT_EQ(spec["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
   EXPECT_NE(spec["securityContext"]["runAsUser"], 0);
   EXPECT_EQ(spec["automountServiceAccountToken"], false);
-  for (const char* field : {"hostNetwork", "hostPID", "hostIPC"}) EXPECT_FALSE(spec.contains(field));
+  for (const char* field : {"hostNetwork", "hostPID", "hostIPC"}) {
+    EXPECT_FALSE(spec.contains(field)) << field;
+  }
   for (const Json& container : spec["containers"]) {
     EXPECT_EQ(container["securityContext"]["allowPrivilegeEscalation"], false);
     EXPECT_EQ(container["securityContext"]["readOnlyRootFilesystem"], true);
