@@ -2,7 +2,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -35,6 +35,7 @@ constexpr Watched kKinds[] = {Watched::kGroup,     Watched::kPod,     Watched::k
                               Watched::kNode,      Watched::kSecret,  Watched::kConfigMap,
                               Watched::kService,   Watched::kBudget,  Watched::kVolume};
 constexpr std::int64_t kSyncPollMs = 20;
+constexpr std::int64_t kStuckMs = 30'000;  // each part of a pass has a deadline of a second or less
 
 struct Flags {
   std::string kubeconfig;
@@ -130,8 +131,8 @@ class Failpoints {
     std::lock_guard lock(mutex_);
     if (armed_.empty() || name != armed_) return;
     Log(LogLevel::kWarn, "failpoint", {{"name", name}});
-    kill(getpid(), SIGKILL);
-    pause();
+    // The first process of a container cannot send itself SIGKILL; this runs no destructor either.
+    _exit(128 + SIGKILL);
   }
 
  private:
@@ -147,8 +148,8 @@ class Operator {
         fleet_(io_, clock_, [this](const std::string& key, bool urgent) { Wake(key, urgent); },
                SeedFrom("fleet")),
         reconciler_(PortsOf(), OptionsOf(std::move(catalogue))),
-        leading_(queue_, flags.workers, [this](const auto& key, auto stop) { return Work(key, stop); }),
-        standby_(queue_, 1,
+        leading_(queue_, clock_, flags.workers, [this](const auto& key, auto stop) { return Work(key, stop); }),
+        standby_(queue_, clock_, 1,
                  [this](const auto& key, auto) {
                    reconciler_.Watch(key);
                    return runtime::Outcome{};
@@ -220,7 +221,12 @@ reconcile::Options Operator::OptionsOf(model::Catalogue catalogue) {
 
 admin::Handlers Operator::HandlersOf() {
   admin::Handlers handlers;
-  handlers.healthy = [] { return admin::Health{true, "ok"}; };
+  handlers.healthy = [this] {
+    const std::int64_t pass_ms = std::max(leading_.LongestPassMs(), standby_.LongestPassMs());
+    if (pass_ms < kStuckMs) return admin::Health{true, "ok"};
+    return admin::Health{false, "a worker has been in one pass for " + std::to_string(pass_ms) +
+                                    " ms"};
+  };
   handlers.ready = [this] {
     if (!Synced()) return admin::Health{false, "the caches are not filled yet"};
     return admin::Health{true, elector_.IsLeader() ? "leader" : "standby"};

@@ -57,10 +57,15 @@ std::string RedisConf(const model::Group& group, const model::Resolved& resolved
           ConfigLine("enable-debug-command", {"no"}) + ConfigLine("enable-module-command", {"no"});
   text += Fenced() + GuardTiming(spec) + Replication(resolved) + Persistence(spec);
   text += ConfigLine("maxmemory", {Number(resolved.maxmemory_bytes)});
-  if (spec.parameters.count("maxmemory-policy") == 0) {
-    text += ConfigLine("maxmemory-policy", {"volatile-lru"});
+  text += ConfigLine("maxmemory-policy", {"volatile-lru"});
+  // Only what needs a restart stands in the file. The rest is set live, where a value that this
+  // build of the engine refuses is an error to read; in the file no new member would start.
+  for (const auto& [name, value] : spec.parameters) {
+    const model::ParameterRule* rule = model::FindParameter(spec.engine, spec.engine_version, name);
+    if (rule != nullptr && rule->change == model::ParameterChange::kRequiresRestart) {
+      text += ConfigLine(name, {value});
+    }
   }
-  for (const auto& [name, value] : spec.parameters) text += ConfigLine(name, {value});
   text += ConfigLine("aclfile", {"/etc/regroup-secret/users.acl"});
   text += "include /etc/regroup-secret/auth.conf\n";
   return text;

@@ -1,16 +1,19 @@
 #include "operator/runtime/controller.h"
 
+#include <algorithm>
+
 namespace regroup::runtime {
 
-Controller::Controller(WorkQueue& queue, int workers, ReconcileFn reconcile)
-    : queue_(queue), workers_(workers), reconcile_(std::move(reconcile)) {}
+Controller::Controller(WorkQueue& queue, const Clock& clock, int workers, ReconcileFn reconcile)
+    : queue_(queue), clock_(clock), workers_(workers), reconcile_(std::move(reconcile)),
+      begun_(static_cast<std::size_t>(workers)) {}
 
 Controller::~Controller() { Stop(); }
 
 void Controller::Start() {
   if (!threads_.empty()) return;
   for (int i = 0; i < workers_; ++i) {
-    threads_.emplace_back([this](std::stop_token stop) { Work(stop); });
+    threads_.emplace_back([this, i](std::stop_token stop) { Work(i, stop); });
   }
 }
 
@@ -22,9 +25,21 @@ void Controller::Stop() {
   threads_.clear();
 }
 
-void Controller::Work(const std::stop_token& stop) {
+std::int64_t Controller::LongestPassMs() const {
+  std::int64_t longest_ms = 0;
+  for (const std::atomic<MonoMs>& begun : begun_) {
+    const MonoMs since = begun;
+    if (since > 0) longest_ms = std::max(longest_ms, clock_.Now() - since);
+  }
+  return longest_ms;
+}
+
+void Controller::Work(int worker, const std::stop_token& stop) {
+  std::atomic<MonoMs>& begun = begun_[static_cast<std::size_t>(worker)];
   while (std::optional<std::string> key = queue_.Take(stop)) {
+    begun = clock_.Now();
     const Outcome outcome = reconcile_(*key, stop);
+    begun = 0;
     if (!outcome.ok) {
       queue_.AddBackoff(*key);
     } else {

@@ -3,6 +3,7 @@
 // function ends its pass soon after its stop_token asks it to.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <string>
 #include <thread>
@@ -21,18 +22,22 @@ class Controller {
  public:
   using ReconcileFn = std::function<Outcome(const std::string& key, std::stop_token stop)>;
 
-  Controller(WorkQueue& queue, int workers, ReconcileFn reconcile);
+  Controller(WorkQueue& queue, const Clock& clock, int workers, ReconcileFn reconcile);
   ~Controller();
   void Start();
   void Stop();
+  // How long the longest pass under way has lasted; 0: none is. Any thread.
+  std::int64_t LongestPassMs() const;
 
  private:
-  void Work(const std::stop_token& stop);
+  void Work(int worker, const std::stop_token& stop);
 
   WorkQueue& queue_;
+  const Clock& clock_;
   const int workers_;
   ReconcileFn reconcile_;
   std::vector<std::jthread> threads_;
+  std::vector<std::atomic<MonoMs>> begun_;  // by worker; 0: it waits for a key
 };
 
 }  // namespace regroup::runtime

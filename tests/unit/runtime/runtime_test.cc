@@ -105,7 +105,7 @@ TEST(Controller, OneWorkerAKeyAtATime) {
   std::set<std::string> busy;
   int passes = 0;
   bool overlapped = false;
-  Controller controller(queue, 4, [&](const std::string& key, std::stop_token) {
+  Controller controller(queue, clock, 4, [&](const std::string& key, std::stop_token) {
     {
       std::lock_guard lock(mutex);
       overlapped = overlapped || !busy.insert(key).second;
@@ -130,7 +130,7 @@ TEST(Controller, AFailureComesBackAndARequeueToo) {
   WorkQueue queue(clock, 1);
   std::promise<void> enough;
   int passes = 0;
-  Controller controller(queue, 1, [&](const std::string&, std::stop_token) {
+  Controller controller(queue, clock, 1, [&](const std::string&, std::stop_token) {
     ++passes;
     if (passes == 4) enough.set_value();
     if (passes == 1) return Outcome{false, -1};
@@ -149,7 +149,7 @@ TEST(Controller, StopAsksThePassToEndAndWaitsForIt) {
   WorkQueue queue(clock, 1);
   std::promise<void> begun;
   bool ended = false;
-  Controller controller(queue, 2, [&](const std::string&, std::stop_token stop) {
+  Controller controller(queue, clock, 2, [&](const std::string&, std::stop_token stop) {
     begun.set_value();
     while (!stop.stop_requested()) std::this_thread::yield();
     ended = true;
