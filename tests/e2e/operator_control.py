@@ -20,6 +20,7 @@ PODS_PATH = f"/api/v1/namespaces/{NAMESPACE}/pods"
 DEPLOYMENT_PATH = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{NAME}"
 FAILPOINT_POD = "regroup-failpoint"
 LEASE_S = 5.0
+TAKE_OVER_S = 3.0  # a new leader sets what it cannot know to be set
 WRITE_VERBS = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
@@ -100,16 +101,20 @@ class Operator:
         """An operator that will kill itself at `failpoint` leads, the deployment's replica stands by.
 
         It is a pod of its own that is never restarted: so the crash is for good, and the standby
-        does not carry the failpoint. Gives its process id.
+        does not carry the failpoint. It is armed only once its take-over is done. Gives its pid.
         """
         template = self.cluster.get(DEPLOYMENT_PATH)["spec"]["template"]
         self.stop_failpoint()
         self.scale(0)
-        self.cluster.api("POST", PODS_PATH, failpoint_pod(template, failpoint))
-        wait_for(f"the operator with failpoint {failpoint} leads", 60,
+        self.cluster.api("POST", PODS_PATH, failpoint_pod(template))
+        wait_for("the operator with failpoints leads", 60,
                  lambda: ((name := self.leader()) == FAILPOINT_POD, name), 0.1)
         self.scale(1)
+        time.sleep(TAKE_OVER_S)
         pid = self.pid(FAILPOINT_POD)
+        port = next(item["containerPort"] for item in template["spec"]["containers"][0]["ports"]
+                    if item.get("name") == "admin")
+        self.cluster.api("PUT", f"{PODS_PATH}/{FAILPOINT_POD}:{port}/proxy/failpoint?name={failpoint}")
         return pid
 
     def stop_failpoint(self) -> None:
@@ -138,11 +143,11 @@ class Operator:
                 for pod in self.pods()}
 
 
-def failpoint_pod(template: Json, failpoint: str) -> Json:
+def failpoint_pod(template: Json) -> Json:
     spec = copy.deepcopy(template["spec"])
     spec["restartPolicy"] = "Never"
     container = spec["containers"][0]
-    container.setdefault("env", []).append({"name": "REGROUP_FAILPOINT", "value": failpoint})
+    container.setdefault("env", []).append({"name": "REGROUP_FAILPOINTS", "value": "enabled"})
     return {"apiVersion": "v1", "kind": "Pod",
             "metadata": {"name": FAILPOINT_POD, "namespace": NAMESPACE,
                          "labels": {"app.kubernetes.io/name": FAILPOINT_POD}},

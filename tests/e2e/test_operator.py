@@ -123,6 +123,7 @@ def test_failpoint(cluster: Cluster, namespace: str, two_replicas: Operator, set
             seconds, _ = crash_once(case, group, cluster, two_replicas)
             took.append(seconds)
         finally:
+            two_replicas.stop_failpoint()  # alive if it never came to its point
             if cluster.find(group.path) is not None:
                 group.delete()
     say(f"bar 7: {case.action}, {case.failpoint} x{runs}: the other replica finished after at most "
