@@ -36,6 +36,10 @@ import sys, time, redis
 primary, reader = sys.argv[1:3]
 write_client = redis.Redis(connection_pool=redis.ConnectionPool(host=primary, port=6379, socket_timeout=2))
 read_client = redis.Redis(connection_pool=redis.ConnectionPool(host=reader, port=6379, socket_timeout=2))
+for client in (write_client, read_client):  # a new endpoint reaches every node within a second or two
+    for attempt in range(100):
+        try: client.ping(); break
+        except redis.exceptions.ConnectionError: time.sleep(0.1)
 written = time.strftime("%H:%M:%S")
 begin = time.monotonic()
 print("write_client.set('greeting', %r) -> %r" % (written, write_client.set("greeting", written)))
@@ -62,8 +66,8 @@ class Screen:
         print(f"\n{self._step}. {text}", flush=True)
 
     def say(self, text: str) -> None:
-        for line in text.splitlines():
-            print(f"   {line}", flush=True)
+        for line in text.splitlines() or [""]:
+            print(f"   {line}".rstrip(), flush=True)
 
     def check(self, holds: bool, what: str) -> None:
         if not holds:

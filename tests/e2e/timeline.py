@@ -55,7 +55,9 @@ def words_of(fields: Json) -> str:
 def log_marks(lines: Iterable[LogLine], group: str) -> list[Mark]:
     """The operator's lines about one group ("namespace/name")."""
     return [Mark(line.when, "operator", words_of(line.fields))
-            for line in lines if line.fields.get("group") == group]
+            for line in lines
+            # An Event that it wrote is shown as what it is.
+            if line.fields.get("group") == group and line.fields.get("effect") != "EmitEvent"]
 
 
 def event_marks(events: Iterable[Json]) -> list[Mark]:
