@@ -5,7 +5,7 @@ target_include_directories(regroup_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(regroup_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror
   -fstack-protector-strong -D_GLIBCXX_ASSERTIONS
-  # g++ 12 reports an impossible overlap in std::string operator+ under optimisation (GCC PR 105651).
+  # g++ 12 reports an impossible overlap in std::string operator+ when it optimises (GCC 105651).
   -Wno-restrict)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   target_compile_options(regroup_flags INTERFACE -D_FORTIFY_SOURCE=2)

@@ -55,10 +55,13 @@ struct Flags {
 };
 
 int ParseFlags(int argc, char** argv, Flags* flags) {
-  CLI::App app{"Regroup " REGROUP_VERSION ": replication groups of Redis and Valkey on Kubernetes."};
+  CLI::App app{"Regroup " REGROUP_VERSION
+               ": replication groups of Redis and Valkey on Kubernetes."};
   app.set_version_flag("--version", REGROUP_VERSION);
-  app.add_option("--kubeconfig", flags->kubeconfig, "Path of a kubeconfig; default: the pod's own account");
-  app.add_option("--context", flags->context, "Context of the kubeconfig; default: the current one");
+  app.add_option("--kubeconfig", flags->kubeconfig,
+                 "Path of a kubeconfig; default: the pod's own account");
+  app.add_option("--context", flags->context,
+                 "Context of the kubeconfig; default: the current one");
   app.add_option("--namespace", flags->namespace_name, "Watch this namespace only; default: all");
   app.add_option("--catalogue", flags->catalogue, "File with node classes and engine images")
       ->capture_default_str();
@@ -75,7 +78,8 @@ int ParseFlags(int argc, char** argv, Flags* flags) {
   app.add_option("--log-level", flags->log_level, "debug, info, warn or error")
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}))
       ->capture_default_str();
-  app.add_option("--lease-milliseconds", flags->lease_ms, "How long a silent leader keeps the Lease")
+  app.add_option("--lease-milliseconds", flags->lease_ms,
+                 "How long a silent leader keeps the Lease")
       ->check(CLI::Range(1000, 600000))
       ->capture_default_str();
   app.add_option("--renew-deadline-milliseconds", flags->renew_deadline_ms,
@@ -148,7 +152,8 @@ class Operator {
         fleet_(io_, clock_, [this](const std::string& key, bool urgent) { Wake(key, urgent); },
                SeedFrom("fleet")),
         reconciler_(PortsOf(), OptionsOf(std::move(catalogue))),
-        leading_(queue_, clock_, flags.workers, [this](const auto& key, auto stop) { return Work(key, stop); }),
+        leading_(queue_, clock_, flags.workers,
+                 [this](const auto& key, auto stop) { return Work(key, stop); }),
         standby_(queue_, clock_, 1,
                  [this](const auto& key, auto) {
                    reconciler_.Watch(key);

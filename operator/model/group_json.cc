@@ -136,7 +136,8 @@ void ParseHistory(const Json& json, NodeGroupRecord& record) {
         Str(Child(transition, "fromName")), Str(Child(transition, "toUID")),
         Str(Child(transition, "toName")),   Str(Child(transition, "reason")),
         ParseStage(Str(Child(transition, "stage"))),
-        ParseRfc3339(Str(Child(transition, "startedAt")))};
+        ParseRfc3339(Str(Child(transition, "startedAt"))),
+        Int(Child(transition, "lostBytesMax"), -1)};
   }
   const Json& last = Child(json, "lastFailover");
   if (last.is_object()) {
@@ -154,7 +155,8 @@ NodeGroupRecord ParseRecord(const Json& json) {
   const Json& primary = Child(json, "primary");
   if (primary.is_object()) {
     record.primary = PrimaryRef{Str(Child(primary, "uid")), Str(Child(primary, "name")),
-                                Str(Child(primary, "runID")), Str(Child(primary, "containerID"))};
+                                Str(Child(primary, "runID")), Str(Child(primary, "containerID")),
+                                Str(Child(primary, "address")), Str(Child(primary, "node"))};
   }
   const Json& lineage = Child(json, "lineage");
   if (lineage.is_array()) {
@@ -163,6 +165,7 @@ NodeGroupRecord ParseRecord(const Json& json) {
     }
   }
   record.write_guard = Bool(Child(json, "writeGuard"));
+  record.guard_lag_seconds = static_cast<int>(Int(Child(json, "guardLagSeconds")));
   const Json& in_sync = Child(json, "inSync");
   if (in_sync.is_array()) {
     for (const Json& item : in_sync) {
@@ -232,13 +235,15 @@ Json RenderRecord(const NodeGroupRecord& record) {
   if (record.primary) {
     json["primary"] = {{"uid", record.primary->uid}, {"name", record.primary->name},
                        {"runID", record.primary->run_id},
-                       {"containerID", record.primary->container_id}};
+                       {"containerID", record.primary->container_id},
+                       {"address", record.primary->address}, {"node", record.primary->node}};
   }
   json["lineage"] = Json::array();
   for (const Lineage& item : record.lineage) {
     json["lineage"].push_back({{"replID", item.repl_id}, {"upTo", item.up_to}});
   }
   json["writeGuard"] = record.write_guard;
+  json["guardLagSeconds"] = record.guard_lag_seconds;
   json["inSync"] = Json::array();
   for (const MemberRef& item : record.in_sync) {
     json["inSync"].push_back({{"uid", item.uid}, {"runID", item.run_id}});
@@ -250,7 +255,8 @@ Json RenderRecord(const NodeGroupRecord& record) {
     json["transition"] = {{"id", t.id}, {"fromUID", t.from_uid}, {"fromName", t.from_name},
                           {"toUID", t.to_uid}, {"toName", t.to_name}, {"reason", t.reason},
                           {"stage", StageText(t.stage)},
-                          {"startedAt", FormatRfc3339Micro(t.started_wall_ms)}};
+                          {"startedAt", FormatRfc3339Micro(t.started_wall_ms)},
+                          {"lostBytesMax", t.lost_bytes_max}};
   }
   if (record.last_failover) {
     const LastFailover& f = *record.last_failover;

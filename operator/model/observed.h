@@ -51,7 +51,7 @@ struct EngineFacts {  // one INFO reply
   std::int64_t read_offset = 0;         // slave_read_repl_offset
   bool sync_in_progress = false;
   bool loading = false;
-  bool guard_on = false;                // min_slaves_good_slaves is shown only while the guard is on
+  bool guard_on = false;                // min_slaves_good_slaves is shown only while it is on
   std::int64_t good_replicas = 0;
   std::int64_t keys = 0;                // over all databases
   std::int64_t used_memory_bytes = 0;
@@ -97,6 +97,7 @@ struct PodView {
   bool failed = false;       // phase Failed or Succeeded: this pod will never run again
   bool running = false;      // the engine container runs
   std::string container_id;
+  WallMs started_wall_ms = -1;        // of the running container, by its node's clock
   std::string waiting_reason;         // e.g. CrashLoopBackOff, ImagePullBackOff
   std::string waiting_message;
   int restart_count = 0;
@@ -108,7 +109,7 @@ struct NodeView {
   std::string name;
   std::string zone;
   bool ready = false;
-  bool schedulable = false;     // not cordoned, no NoSchedule taint that the group does not tolerate
+  bool schedulable = false;     // not cordoned, no taint that the group does not tolerate
   bool out_of_service = false;  // taint node.kubernetes.io/out-of-service
 };
 

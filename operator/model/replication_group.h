@@ -108,6 +108,8 @@ struct PrimaryRef {
   std::string name;
   std::string run_id;
   std::string container_id;  // as the kubelet writes it, "containerd://…"; proof (a) compares it
+  std::string address;       // where it is still watched once its pod object is gone
+  std::string node;
   bool operator==(const PrimaryRef&) const = default;
 };
 
@@ -129,6 +131,7 @@ struct Transition {
   std::string reason;    // an Event reason: PrimaryProcessDied, PrimaryUnreachable, PrimaryDeleted…
   Stage stage = Stage::kNone;
   WallMs started_wall_ms = 0;
+  std::int64_t lost_bytes_max = -1;  // what the new primary lacks of the old one's; -1: unknown
   bool operator==(const Transition&) const = default;
 };
 
@@ -151,6 +154,7 @@ struct NodeGroupRecord {
   std::optional<PrimaryRef> primary;
   std::vector<Lineage> lineage;  // newest last, at most kLineageMax
   bool write_guard = false;
+  int guard_lag_seconds = 0;     // the longest that the engine may use now; 0: as in the spec
   std::vector<MemberRef> in_sync;      // replicas that the primary reported online with a small lag
   std::vector<std::string> members;    // UIDs that may hold a replication link
   std::vector<std::string> suspects;   // once granted, not yet proven silent

@@ -241,7 +241,10 @@ Silence ProveSilence(const Observed& seen, const model::PlanOptions& options, co
     }
     last = std::max(last, at);
   }
-  silence.ready_at = last + seen.group.spec.failover.write_guard_lag_seconds * 1000 +
+  // The lag that the engine may have been using, not what the spec says now.
+  const int lag_seconds =
+      std::max(record.guard_lag_seconds, seen.group.spec.failover.write_guard_lag_seconds);
+  silence.ready_at = last + lag_seconds * 1000 +
                      kGuardMarginMs;
   silence.proven = seen.now >= silence.ready_at;
   return silence;
@@ -251,15 +254,20 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
            const std::string& reason) {
   model::NodeGroupRecord& next = context.next;
   const std::optional<model::PrimaryRef> old = context.record().primary;
+  const Member* old_member = old ? context.seen.FindMember(old->uid) : nullptr;
+  const model::Memory::Ack* ack =
+      old_member == nullptr ? nullptr : AckOf(context.seen, *old_member);
   CloseLineage(context, offset);
   next.epoch = std::max(context.record().epoch, context.seen.primary_slice.epoch) + 1;
   next.primary = model::PrimaryRef{member.uid, member.name, RunOf(member),
-                                   member.pod ? member.pod->container_id : ""};
+                                   "",  // when the kubelet's word on it is surely of this process
+                                   member.pod ? member.pod->ip : "",
+                                   member.pod ? member.pod->node : ""};
   next.write_guard = false;
   next.in_sync.clear();
   if (!Contains(next.members, member.uid)) next.members.push_back(member.uid);
   if (old && old->uid != member.uid && !Contains(next.suspects, old->uid) &&
-      context.seen.FindMember(old->uid) != nullptr) {
+      old_member != nullptr) {
     next.suspects.push_back(old->uid);
   }
   std::erase(next.suspects, member.uid);
@@ -272,6 +280,10 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
   transition.reason = reason;
   transition.stage = model::Stage::kPromoting;
   transition.started_wall_ms = context.seen.wall_now;
+  // Only a fence tells how far the old primary had come.
+  if (ack != nullptr && offset >= 0) {
+    transition.lost_bytes_max = std::max<std::int64_t>(ack->offset - offset, 0);
+  }
   next.transition = transition;
   context.Say("grant epoch " + std::to_string(next.epoch) + " to " + member.name + ": " + reason);
   Promote(context, member.uid, RunOf(member), reason);
@@ -334,6 +346,18 @@ void PlanLostGrant(Context& context) {
                 " does not answer (" + fault.words + "); it may have been told to take writes.");
 }
 
+namespace {
+
+std::string LossWords(std::int64_t lost_bytes_max) {
+  if (lost_bytes_max == 0) return "Nothing that was acknowledged is lost.";
+  if (lost_bytes_max > 0) {
+    return "Up to " + std::to_string(lost_bytes_max) + " bytes of its last writes are lost.";
+  }
+  return "What it acknowledged in its last instant may be lost, as replication is asynchronous.";
+}
+
+}  // namespace
+
 void PlanTransition(Context& context) {
   const model::PrimaryRef& granted = *context.record().primary;
   const Member* member = context.seen.FindMember(granted.uid);
@@ -352,15 +376,20 @@ void PlanTransition(Context& context) {
   // The new history is recorded before anybody follows it (rule following).
   RecordHistory(context, facts);
   const model::Transition& done = *context.record().transition;
-  if (!done.from_uid.empty()) {
+  if (done.from_uid == done.to_uid) {
+    context.Do(model::EmitEvent{false, "PrimaryRestored",
+                                done.to_name + " is the primary again: " + done.reason + "."});
+  } else if (!done.from_uid.empty()) {
     model::LastFailover last{done.id, done.from_name, done.to_name, done.reason,
                              context.seen.wall_now,
-                             context.seen.wall_now - done.started_wall_ms, -1};
+                             context.seen.wall_now - done.started_wall_ms,
+                             done.lost_bytes_max};
     context.next.last_failover = last;
     context.Do(model::EmitEvent{true, "FailoverCompleted",
                                 done.to_name + " is the primary now, epoch " +
                                     std::to_string(context.record().epoch) + "; " +
-                                    done.from_name + " was replaced: " + done.reason + "."});
+                                    done.from_name + " was replaced: " + done.reason + ". " +
+                                    LossWords(done.lost_bytes_max)});
   } else {
     context.Do(model::EmitEvent{false, "PrimaryGranted",
                                 done.to_name + " is the first primary."});

@@ -28,15 +28,22 @@ bool NodeIsOut(const Observed& seen, const Member& member) {
   return !seen.nodes.empty();
 }
 
-bool KubeletReportedEnd(const Member& member, const std::string& container_id) {
+// A status may be older than a restart. So a container that was not recorded for its process counts
+// only with a refusal, or when it is the last word on a pod that is gone.
+bool KubeletReportedEnd(const Observed& seen, const Member& member,
+                        const std::string& container_id) {
   const model::PodView* pod = LastPod(member);
   if (pod == nullptr || container_id.empty()) return false;
+  const auto& granted = seen.group.record.primary;
+  const bool recorded =
+      granted && granted->uid == member.uid && granted->container_id == container_id;
+  if (!recorded && member.pod && member.engine.reach != Reach::kRefused) return false;
   return pod->terminated_container_id == container_id &&
          pod->terminated_reason != "ContainerStatusUnknown";
 }
 
-// A kubelet that is in touch with the API ends a pod which the API no longer has. A node shows Ready
-// for up to 40 s after its kubelet's last word, hence the time.
+// A kubelet that is in touch with the API ends a pod which the API no longer has. A node shows
+// Ready for up to 40 s after its kubelet's last word, hence the time.
 constexpr std::int64_t kKubeletEndsMs = 45'000;
 
 bool KubeletForgot(const Observed& seen, const Member& member) {
@@ -55,7 +62,7 @@ bool KubeletForgot(const Observed& seen, const Member& member) {
 
 bool HearsPrimary(const Observed& seen, const Member& primary, const Member& replica) {
   const model::EngineFacts& facts = *replica.engine.facts;
-  if (replica.engine.facts_at <= primary.engine.last_heard) return true;  // older than the suspicion
+  if (replica.engine.facts_at <= primary.engine.last_heard) return true;  // too old
   if (!facts.link_up) return false;
   if (facts.last_io_seconds > kLinkSilenceSeconds) return false;
   return replica.engine.offset_still_since == 0 ||
@@ -110,7 +117,7 @@ bool ProvenDead(const Observed& seen, const Member& member, const std::string& r
     // Another process answers there: the old one is gone, because the engine is PID 1.
     return RunOf(member) != run_id && member.engine.facts->fenced();
   }
-  if (KubeletReportedEnd(member, container_id)) return true;
+  if (KubeletReportedEnd(seen, member, container_id)) return true;
   if (member.engine.reach != Reach::kAnswering && NodeIsOut(seen, member)) return true;
   if (member.engine.reach != Reach::kAnswering && KubeletForgot(seen, member)) return true;
   return !run_id.empty() && member.engine.fin_run_id == run_id &&

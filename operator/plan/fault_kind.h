@@ -31,8 +31,8 @@ struct Fault {
 Fault PrimaryFault(const model::Observed& seen, const model::PlanOptions& options);
 
 // Proof (a), (d), or that the pod object has been gone for longer than a kubelet in touch with the
-// API lets its process run, for the process `run_id` (container `container_id`, may be empty) of `member`.
-// `links_checked`: also demand that no reachable replica still has its link up.
+// API lets its process run; for the process `run_id` of `member` (container `container_id`, may be
+// empty).
 bool ProvenDead(const model::Observed& seen, const model::Member& member,
                 const std::string& run_id, const std::string& container_id);
 

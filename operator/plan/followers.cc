@@ -30,7 +30,8 @@ EngineEffect Change(const Member& member, EngineChange change, std::string reaso
 
 bool Follows(const Member& member, const Member& primary, int port) {
   const model::EngineFacts& facts = *member.engine.facts;
-  return !facts.is_primary && primary.pod && facts.primary_host == primary.pod->ip &&
+  const model::PodView* pod = LastPod(primary);
+  return !facts.is_primary && pod != nullptr && facts.primary_host == pod->ip &&
          facts.primary_port == port;
 }
 
@@ -145,6 +146,15 @@ void PlanInSync(Context& context, const Member& primary) {
   }
   context.next.in_sync = now;
   context.next.write_guard = wanted;
+  // The record holds the longest lag that the engine may be using: raised before the engine's,
+  // lowered after it (rule proof c counts with it).
+  const int lag = context.spec().failover.write_guard_lag_seconds;
+  const auto applied = context.seen.memory.applied_parameters.find(RunOf(primary));
+  const bool confirmed = applied != context.seen.memory.applied_parameters.end() &&
+                         applied->second.count("min-replicas-max-lag") > 0 &&
+                         applied->second.at("min-replicas-max-lag") == std::to_string(lag);
+  context.next.guard_lag_seconds =
+      confirmed ? lag : std::max(context.record().guard_lag_seconds, lag);
   if (!wanted && (head.guard_on || context.record().write_guard)) {
     context.Do(Change(primary, EngineChange::kGuardOff,
                       now.empty() ? "no replica is in sync" : "the guard is off by policy"));

@@ -66,6 +66,20 @@ void PlanDeletion(Context& context) {
   if (!volumes) context.Do(model::SetFinalizer{false});
 }
 
+constexpr std::int64_t kSettledSeconds = 5;
+constexpr std::int64_t kStartToleranceMs = 1500;
+
+// True when the container that the kubelet shows is surely the one of the process that answers: a
+// status may be older than a restart, but then it tells of an earlier start.
+bool RunsIn(const Observed& seen, const Member& member) {
+  if (!member.pod || !member.pod->running || member.pod->started_wall_ms < 0) return false;
+  const std::int64_t uptime_seconds = member.engine.facts->uptime_seconds;
+  if (uptime_seconds < kSettledSeconds) return false;
+  const WallMs answered = seen.wall_now - (seen.now - member.engine.facts_at);
+  const std::int64_t apart_ms = member.pod->started_wall_ms - (answered - uptime_seconds * 1000);
+  return apart_ms <= kStartToleranceMs && apart_ms >= -kStartToleranceMs - 1000;
+}
+
 void PlanServed(Context& context, const Member& primary) {
   if (PlanPrimarySlice(context)) return;
   PickLeaving(context, primary);
@@ -84,9 +98,12 @@ void PlanServed(Context& context, const Member& primary) {
       granted.container_id == primary.pod->terminated_container_id) {
     granted.container_id.clear();
   }
-  if (granted.container_id.empty() && primary.pod && primary.pod->restart_count == 0 &&
-      primary.pod->terminated_container_id.empty()) {
+  if (granted.container_id.empty() && RunsIn(context.seen, primary)) {
     granted.container_id = primary.pod->container_id;
+  }
+  if (primary.pod) {
+    granted.address = primary.pod->ip;
+    granted.node = primary.pod->node;
   }
 }
 

@@ -181,6 +181,12 @@ void PlanRemoval(Context& context) {
   const Member* leaving = context.seen.FindMember(context.leaving_uid);
   if (context.leaving_uid.empty() || leaving == nullptr) return;
   if (InSyncRecorded(context.record(), *leaving)) return;  // the record lets go of it first
+  // The last holder of the data is never removed: the primary must have all that this one has.
+  const Member* primary = context.seen.FindMember(context.record().primary->uid);
+  if (context.options.removal && Answers(*leaving) && leaving->engine.facts->keys > 0 &&
+      (primary == nullptr || primary->engine.facts->offset < leaving->engine.facts->offset)) {
+    return;
+  }
   if (Answers(*leaving) && !leaving->engine.facts->fenced()) {
     model::EngineEffect fence;
     fence.uid = leaving->uid;

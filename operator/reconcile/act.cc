@@ -273,13 +273,16 @@ std::string WordsOf(const model::Effect& effect) {
 redis::Command CommandOf(const model::Group& group, const model::EngineEffect& effect,
                          const redis::Session& session, const render::GroupSecrets& secrets) {
   const std::string user = render::kOperatorUser;
+  const std::string feeder = render::kReplicationUser;
   redis::Command command{session, effect.run_id, {}};
   switch (effect.change) {
-    case EngineChange::kFence: command.transaction = redis::Fence(user); break;
-    case EngineChange::kDetach: command.transaction = redis::Detach(user); break;
-    case EngineChange::kPromote: command.transaction = redis::Promote(user); break;
+    case EngineChange::kFence: command.transaction = redis::Fence(user, feeder); break;
+    case EngineChange::kDetach: command.transaction = redis::Detach(user, feeder); break;
+    case EngineChange::kPromote:
+      command.transaction = redis::Promote(user, feeder);
+      break;
     case EngineChange::kFollow:
-      command.transaction = redis::Follow(user, effect.address, effect.port);
+      command.transaction = redis::Follow(user, feeder, effect.address, effect.port);
       break;
     case EngineChange::kGuardOn: command.transaction = redis::GuardOn(user); break;
     case EngineChange::kGuardOff: command.transaction = redis::GuardOff(user); break;

@@ -1,6 +1,6 @@
 // The effects of a plan, one function each kind, over the ports. Thin: what to do was decided.
-// Thread: any worker. Errors: as the ports'; kDeadlineExceeded is an unknown outcome, which the next
-// pass reads back by observing.
+// Thread: any worker. Errors: as the ports'; kDeadlineExceeded is an unknown outcome, which the
+// next pass reads back by observing.
 #pragma once
 
 #include <string>

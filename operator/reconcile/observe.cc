@@ -69,6 +69,24 @@ std::set<std::string> RecordedUids(const model::NodeGroupRecord& record) {
   return uids;
 }
 
+// What is known of a member whose pod object is gone: of the primary the record knows enough to
+// watch it and to fence it, also after a restart of the operator.
+std::optional<model::PodView> LastSeen(const Caches& caches, const model::NodeGroupRecord& record,
+                                       const std::string& uid) {
+  std::optional<model::PodView> pod = caches.Departed(uid);
+  if (pod || !record.primary || record.primary->uid != uid || record.primary->address.empty()) {
+    return pod;
+  }
+  pod = model::PodView{};
+  pod->uid = uid;
+  pod->name = record.primary->name;
+  pod->ip = record.primary->address;
+  pod->node = record.primary->node;
+  pod->container_id = record.primary->container_id;
+  pod->deleting = true;
+  return pod;
+}
+
 void AddMembers(Observed& seen, const Caches& caches,
                 const std::map<std::string, redis::MemberFacts>& facts) {
   std::set<std::string> known;
@@ -88,7 +106,7 @@ void AddMembers(Observed& seen, const Caches& caches,
     if (known.count(uid) > 0) continue;
     Member member;
     member.uid = uid;
-    member.departed = caches.Departed(uid);
+    member.departed = LastSeen(caches, seen.group.record, uid);
     if (member.departed) member.name = member.departed->name;
     const auto& primary = seen.group.record.primary;
     if (member.name.empty() && primary && primary->uid == uid) member.name = primary->name;
@@ -243,7 +261,7 @@ std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& g
   }
   for (const std::string& uid : RecordedUids(group.record)) {
     if (uids.count(uid) > 0) continue;
-    const std::optional<model::PodView> gone = caches.Departed(uid);
+    const std::optional<model::PodView> gone = LastSeen(caches, group.record, uid);
     if (!gone || gone->ip.empty() || addresses.count(gone->ip) > 0) continue;
     targets.push_back({uid, gone->ip, group.spec.port});
   }

@@ -1,6 +1,6 @@
 // observe -> plan -> record -> act -> publish_status, one round of effects a pass. Begin() plans,
-// Round::Step() performs the next part of it, End() closes it; so a crash between any two effects is
-// a state that the planner knows, and the simulator can interleave rounds on one thread.
+// Round::Step() performs the next part of it, End() closes it; so a crash between any two effects
+// is a state that the planner knows, and the simulator can interleave rounds on one thread.
 // Thread: any worker, but one key on one worker at a time (the work queue's promise). StartLeading
 // and StopLeading while no round is open. Source: design section 2, "One round at a time".
 #pragma once

@@ -12,8 +12,8 @@ kube::ObjectRef RefOf(const model::GroupMeta& meta);
 // A live read, put into the caches. kNotFound where the group is gone.
 Result<model::Group> ReadGroup(const Ports& ports, const model::GroupMeta& meta);
 
-// Writes `view` and `record` over the state that `base` was read at. kConflict: somebody else wrote,
-// the caches hold what is there now, plan again. The answer is the stored group.
+// Writes `view` and `record` over the state that `base` was read at. kConflict: somebody else
+// wrote, the caches hold what is there now, plan again. The answer is the stored group.
 Result<model::Group> WriteStatus(const Ports& ports, const model::Group& base,
                                  const model::GroupView& view,
                                  const model::NodeGroupRecord& record);

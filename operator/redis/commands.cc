@@ -8,6 +8,10 @@ Transaction Begin(const std::string& operator_user) {
   return {{"CLIENT", "KILL", "USER", operator_user, "SKIPME", "yes"}};
 }
 
+std::vector<std::string> Feed(const std::string& replication_user, const char* state) {
+  return {"ACL", "SETUSER", replication_user, state};
+}
+
 void CutApplications(Transaction& transaction) {
   transaction.push_back({"CLIENT", "KILL", "TYPE", "normal", "USER", "default"});
   transaction.push_back({"CLIENT", "KILL", "TYPE", "pubsub", "USER", "default"});
@@ -15,9 +19,10 @@ void CutApplications(Transaction& transaction) {
 
 }  // namespace
 
-Transaction Fence(const std::string& operator_user) {
+Transaction Fence(const std::string& operator_user, const std::string& replication_user) {
   Transaction transaction = Begin(operator_user);
   transaction.push_back({"REPLICAOF", "127.0.0.1", "1"});
+  transaction.push_back(Feed(replication_user, "off"));
   transaction.push_back({"CONFIG", "SET", "replica-serve-stale-data", "no"});
   CutApplications(transaction);
   transaction.push_back({"CLIENT", "UNPAUSE"});
@@ -25,23 +30,27 @@ Transaction Fence(const std::string& operator_user) {
   return transaction;
 }
 
-Transaction Detach(const std::string& operator_user) {
+Transaction Detach(const std::string& operator_user, const std::string& replication_user) {
   Transaction transaction = Begin(operator_user);
   transaction.push_back({"REPLICAOF", "127.0.0.1", "1"});
+  transaction.push_back(Feed(replication_user, "off"));
   transaction.push_back({"INFO", "replication"});
   return transaction;
 }
 
-Transaction Promote(const std::string& operator_user) {
+Transaction Promote(const std::string& operator_user, const std::string& replication_user) {
   Transaction transaction = Begin(operator_user);
+  transaction.push_back(Feed(replication_user, "on"));
   transaction.push_back({"CONFIG", "SET", "min-replicas-to-write", "0"});
   transaction.push_back({"REPLICAOF", "NO", "ONE"});
   transaction.push_back({"INFO", "replication"});
   return transaction;
 }
 
-Transaction Follow(const std::string& operator_user, const std::string& host, int port) {
+Transaction Follow(const std::string& operator_user, const std::string& replication_user,
+                   const std::string& host, int port) {
   Transaction transaction = Begin(operator_user);
+  transaction.push_back(Feed(replication_user, "off"));
   transaction.push_back({"REPLICAOF", host, std::to_string(port)});
   transaction.push_back({"INFO", "replication"});
   return transaction;

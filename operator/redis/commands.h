@@ -2,6 +2,9 @@
 // operator user's other connections (rule authority), so a deposed operator's buffered command dies
 // with its connection. `CLIENT KILL` of applications names the user `default`, which spares our own
 // watching connections.
+// A member feeds replicas only while it is the primary: `replication_user` is off at birth, Promote
+// turns it on, the others turn it off (rule following: flat topology, also for a replica that was
+// frozen and comes back to an address whose member is a replica now).
 // Thread: pure functions.
 #pragma once
 
@@ -14,11 +17,12 @@ namespace regroup::redis {
 using Transaction = std::vector<std::vector<std::string>>;
 
 // The last reply of Fence, Detach, Promote, Follow, GuardOn and GuardOff is INFO replication.
-Transaction Fence(const std::string& operator_user);
+Transaction Fence(const std::string& operator_user, const std::string& replication_user);
 // A replica lets go of its primary and goes on serving what it has.
-Transaction Detach(const std::string& operator_user);
-Transaction Promote(const std::string& operator_user);
-Transaction Follow(const std::string& operator_user, const std::string& host, int port);
+Transaction Detach(const std::string& operator_user, const std::string& replication_user);
+Transaction Promote(const std::string& operator_user, const std::string& replication_user);
+Transaction Follow(const std::string& operator_user, const std::string& replication_user,
+                   const std::string& host, int port);
 Transaction GuardOn(const std::string& operator_user);
 Transaction GuardOff(const std::string& operator_user);
 Transaction CutClients(const std::string& operator_user);

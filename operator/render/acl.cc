@@ -57,7 +57,8 @@ std::vector<std::string> WatchUserRules(const GroupSecrets& secrets) {
 }
 
 std::vector<std::string> ReplicationUserRules(const GroupSecrets& secrets) {
-  return {"reset", "on", Hashed(secrets.replication_password), "-@all", "+auth", "+ping",
+  // Off at birth: only a promoted member feeds replicas (redis/commands.h).
+  return {"reset", "off", Hashed(secrets.replication_password), "-@all", "+auth", "+ping",
           "+replconf", "+psync"};
 }
 

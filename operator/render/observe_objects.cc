@@ -37,6 +37,7 @@ void ParseContainer(const Json& status, model::PodView& pod) {
     pod.restart_count = static_cast<int>(Int(Child(container, "restartCount")));
     const Json& state = Child(container, "state");
     pod.running = Child(state, "running").is_object();
+    pod.started_wall_ms = ParseRfc3339(Str(At(state, {"running", "startedAt"})));
     pod.waiting_reason = Str(At(state, {"waiting", "reason"}));
     pod.waiting_message = Str(At(state, {"waiting", "message"}));
     for (const Json* ended :

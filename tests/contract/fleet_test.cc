@@ -78,7 +78,7 @@ class FleetTest : public testing::Test {
  protected:
   FleetTest()
       : engine_(21000 + static_cast<int>(getpid() % 2000)),
-        fleet_(io_, clock_, [this](const std::string&, bool urgent) { urgent_ |= urgent; }, 1),
+        fleet_(io_, clock_, [this](const auto&, bool urgent) { urgent_ = urgent_ || urgent; }, 1),
         work_(asio::make_work_guard(io_)), thread_([this] { io_.run(); }) {
     Watch(engine_.credentials());
   }
@@ -111,6 +111,10 @@ class FleetTest : public testing::Test {
     return fleet_.Execute(kGroup, {{*sessions[0], run_id, transaction}}, 1000)[0];
   }
 
+  static Transaction Promotion() {
+    return Promote(render::kOperatorUser, render::kReplicationUser);
+  }
+
   SystemClock clock_;
   asio::io_context io_{1};
   EngineProcess engine_;
@@ -133,19 +137,19 @@ TEST_F(FleetTest, SeesABornFencedEngine) {
 
 TEST_F(FleetTest, APromotionIsAcknowledgedAndSeenAtOnce) {
   ASSERT_TRUE(Answering());
-  const auto reply = Do(Promote(render::kOperatorUser), Facts().info->run_id);
+  const auto reply = Do(Promotion(), Facts().info->run_id);
   ASSERT_TRUE(reply.has_value()) << reply.error().message;
   ASSERT_FALSE(reply->replies.empty());
   for (const std::string& text : reply->replies) EXPECT_NE(text.substr(0, 1), "-") << text;
   EXPECT_NE(reply->replies.back().find("role:master"), std::string::npos);
   const MonoMs answered = clock_.Now();
   ASSERT_TRUE(Until([](const MemberFacts& facts) { return facts.info->is_primary; }));
-  EXPECT_LT(clock_.Now() - answered, 500) << "an executed change is looked at without a poll's wait";
+  EXPECT_LT(clock_.Now() - answered, 500) << "an executed change is looked at at once";
 }
 
 TEST_F(FleetTest, AnotherProcessAtThatAddressIsRefused) {
   ASSERT_TRUE(Answering());
-  const auto reply = Do(Promote(render::kOperatorUser), std::string(40, '0'));
+  const auto reply = Do(Promotion(), std::string(40, '0'));
   ASSERT_FALSE(reply.has_value());
   EXPECT_EQ(reply.error().code, ErrorCode::kConflict);
   EXPECT_FALSE(Facts().info->is_primary);
@@ -198,7 +202,7 @@ TEST_F(FleetTest, ASessionIsWorthNothingOnceItIsDropped) {
   ASSERT_TRUE(session.has_value());
   fleet_.DropControl();
   const auto reply =
-      fleet_.Execute(kGroup, {{*session, "", Promote(render::kOperatorUser)}}, 1000)[0];
+      fleet_.Execute(kGroup, {{*session, "", Promotion()}}, 1000)[0];
   ASSERT_FALSE(reply.has_value());
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_FALSE(Facts().info->is_primary);
@@ -211,7 +215,7 @@ TEST_F(FleetTest, TheWatchingUserCannotChangeAnything) {
   watching.control_password = watching.watch_password;
   Watch(watching);
   ASSERT_TRUE(Answering());
-  const auto reply = Do(Promote(render::kOperatorUser), "");
+  const auto reply = Do(Promotion(), "");
   const bool refused =
       !reply.has_value() || reply->replies.empty() || reply->replies.front().substr(0, 1) == "-";
   EXPECT_TRUE(refused);

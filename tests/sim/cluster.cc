@@ -151,6 +151,8 @@ void Cluster::StartContainer(const std::string& uid) {
   if (!options_.born_fenced) config.born_fenced = false;
   pod.container_id = "containerd://" + world_->NewId("c");
   pod.engine = engines_->Start(pod.uid, pod.name, pod.address, options_.port, pod.node, config);
+  pod.engine->StopFeeding();
+  pod.started_wall_ms = world_->WallNow();
   pod.ready_at = world_->Now() + world_->Between(100, 900);
   world_->Trace("started " + pod.engine->Describe() + " on " + pod.node);
   Report(uid);
@@ -202,8 +204,7 @@ Json Cluster::StatusOf(const Pod& pod) const {
                  {"image", "image"}, {"containerID", pod.container_id}};
   const Json ended{{"containerID", pod.ended_container_id}, {"reason", "Error"}, {"exitCode", 137}};
   if (running) {
-    container["state"] = {{"running", {{"startedAt", FormatRfc3339(world_->WallNow())}}}};
-    container["state"]["running"]["startedAt"] = "2026-01-01T00:00:00Z";
+    container["state"] = {{"running", {{"startedAt", FormatRfc3339(pod.started_wall_ms)}}}};
     if (!pod.ended_container_id.empty()) container["lastState"] = {{"terminated", ended}};
   } else if (!pod.ended_container_id.empty()) {
     container["state"] = {{"terminated", ended}};

@@ -45,6 +45,7 @@ class Cluster final : public EngineObserver {
     std::string address;
     std::string container_id;
     std::string ended_container_id;
+    WallMs started_wall_ms = 0;
     int restarts = 0;
     Engine* engine = nullptr;
     bool ending = false;

@@ -184,6 +184,10 @@ std::string Engine::Run(std::uint64_t connection, const Words& words) {
   if (verb == "client" && sub == "kill") return ClientKill(connection, words);
   if (verb == "client" && sub == "unpause") return "OK";
   if (verb == "config" && sub == "set") return ConfigSet(words);
+  if (verb == "acl" && words.size() == 4 && words[2] != "default") {
+    feeds_replicas_ = words[3] == "on";  // the replication user
+    return "OK";
+  }
   if (verb == "acl" || (verb == "config" && sub == "resetstat")) return "OK";
   if (verb == "info") return sub == "replication" ? ReplicationText() : InfoText();
   if (verb == "ping") return "PONG";
@@ -278,6 +282,7 @@ void Engine::Handshake(std::uint64_t link) {
   if (source == nullptr || source == this || source->frozen_ || !Talks(*source)) return;
   // -NOMASTERLINK: a replica whose own link is down serves nobody, so it wipes nobody.
   if (!source->is_primary() && source->link_ != Link::kUp) return;
+  if (!source->feeds_replicas_) return;  // -WRONGPASS: the replication user is off there
   ++link_id_;
   source_ = source;
   if (CanContinue(*source)) return PartialSync(source);

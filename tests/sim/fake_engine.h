@@ -108,6 +108,7 @@ class Engine {
   const std::string& address() const { return address_; }
   const std::string& node() const { return node_; }
   int port() const { return port_; }
+  void StopFeeding() { feeds_replicas_ = false; }  // as the group's ACL file has it at birth
   bool is_primary() const { return primary_host_.empty(); }
   bool link_up() const { return link_ == Link::kUp; }
   int head() const { return head_; }
@@ -172,6 +173,7 @@ class Engine {
   std::int64_t wall_phase_ms_;  // its second begins elsewhere than others'
   std::int64_t waiting_writes_ = 0;
 
+  bool feeds_replicas_ = true;  // the replication user is on
   std::string primary_host_;  // empty: it is a primary
   int primary_port_ = 0;
   Link link_ = Link::kNone;

@@ -158,7 +158,9 @@ void Run::DrawSwarm() {
   for (Kind& kind : kinds_) kind.on = world_.Chance(0.5);
   kinds_[0].on = kinds_[0].on || world_.Chance(0.5);
   fault_gap_ms_max_ = world_.Chance(0.3) ? 3000 : 12'000;
-  const auto sometimes = [this](double most) { return world_.Chance(0.5) ? 0.0 : most * world_.rng().Unit(); };
+  const auto sometimes = [this](double most) {
+    return world_.Chance(0.5) ? 0.0 : most * world_.rng().Unit();
+  };
   faults_.api.refuse = sometimes(0.05);
   faults_.api.lost_reply = sometimes(0.08);
   faults_.api.late = sometimes(0.03);
@@ -191,8 +193,8 @@ void Run::InjectLater() {
 // Undoes a fault after a while; StopFaults has done so already when the faults have stopped.
 void Run::Back(std::int64_t low_ms, std::int64_t high_ms, std::function<void()> undo) {
   const bool is_long = world_.Chance(0.3);
-  const std::int64_t ms =
-      is_long ? world_.Between(low_ms, high_ms) : world_.Between(low_ms, low_ms + (high_ms - low_ms) / 5);
+  const std::int64_t most_ms = is_long ? high_ms : low_ms + (high_ms - low_ms) / 5;
+  const std::int64_t ms = world_.Between(low_ms, most_ms);
   world_.After(ms, [this, undo = std::move(undo)] {
     if (faults_on_) undo();
   });

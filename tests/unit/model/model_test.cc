@@ -23,14 +23,17 @@ Json Object() {
 NodeGroupRecord FullRecord() {
   NodeGroupRecord record;
   record.epoch = 7;
-  record.primary = PrimaryRef{"u-2", "web-cache-002", "run-2", "containerd://c2"};
+  record.primary = PrimaryRef{"u-2", "web-cache-002", "run-2", "containerd://c2",
+                              "10.0.0.2", "node-2"};
+  record.guard_lag_seconds = 3;
   record.lineage = {{"h1", 120}, {"h2", -1}};
   record.write_guard = true;
   record.in_sync = {{"u-1", "run-1"}, {"u-3", "run-3"}};
   record.members = {"u-1", "u-2", "u-3"};
   record.suspects = {"u-1"};
   record.transition = Transition{"0001-7", "u-1", "web-cache-001", "u-2", "web-cache-002",
-                                 "PrimaryProcessDied", Stage::kPromoting, 1'764'000'037'083};
+                                 "PrimaryProcessDied", Stage::kPromoting, 1'764'000'037'083,
+                                 17};
   record.last_failover = LastFailover{"0001-6", "web-cache-003", "web-cache-001",
                                       "PrimaryDeleted", 1'764'000'000'001, 312, 40};
   return record;

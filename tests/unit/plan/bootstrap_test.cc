@@ -94,13 +94,14 @@ TEST(NoRecord, WaitingNamesTheMember) {
             "False Creating: Waiting for web-cache-002 to answer.");
 }
 
-TEST(NoRecord, TheContainerOfTheFirstPrimaryIsRecorded) {
+TEST(NoRecord, TheFirstPrimaryIsRecordedByItsProcess) {
   World world;
   world.Unrecorded();
   const model::Plan plan = world.Make();
   ASSERT_TRUE(plan.record);
   EXPECT_EQ(plan.record->primary->run_id, "run-1");
-  EXPECT_EQ(plan.record->primary->container_id, "containerd://c1");
+  EXPECT_EQ(plan.record->primary->container_id, "") << "not before it is surely its own";
+  EXPECT_EQ(plan.record->primary->address, "10.0.0.1");
   EXPECT_EQ(plan.record->transition->stage, model::Stage::kPromoting);
 }
 

@@ -378,6 +378,20 @@ TEST(Proof, TheContainerOfAnEarlierProcessIsNoneOfThis) {
   EXPECT_EQ(plan.record->primary->container_id, "");
 }
 
+// The recorded container is the one that started when the answering process did.
+TEST(Proof, TheContainerIsRecordedWhenItsStartFitsTheProcess) {
+  World world;
+  world.record().primary->container_id.clear();
+  const WallMs began = world.seen.wall_now - 600'000;
+  world.pod(1).running = true;
+  world.pod(1).started_wall_ms = began - 20'000;  // an older container: the status is behind
+  EXPECT_FALSE(world.Make().record);
+  world.pod(1).started_wall_ms = began;
+  const model::Plan plan = world.Make();
+  ASSERT_TRUE(plan.record);
+  EXPECT_EQ(plan.record->primary->container_id, "containerd://c1");
+}
+
 TEST(LostLinks, ADeadPrimaryWithAnUnheardReplica) {
   World world;
   world.Die(1);

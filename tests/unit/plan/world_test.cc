@@ -116,7 +116,9 @@ World::World(int members) {
   seen.live_parameters = {{"maxmemory", "100"}};
   seen.memory.leading_since = 1;
   for (int i = 1; i <= members; ++i) Add(i);
-  record().primary = model::PrimaryRef{Uid(1), NameOf(1), Run(1), "containerd://c1"};
+  record().primary = model::PrimaryRef{Uid(1), NameOf(1), Run(1), "containerd://c1",
+                                       pod(1).ip, pod(1).node};
+  record().guard_lag_seconds = 2;
   AsPrimary(1);
   for (const char* slice : {"primary", "reader"}) {
     const bool reader = slice[0] == 'r';
@@ -325,7 +327,8 @@ World& World::Unrecorded() {
 
 World& World::InTransition(int from, int to) {
   record().epoch = 4;
-  record().primary = model::PrimaryRef{Uid(to), NameOf(to), Run(to), pod(to).container_id};
+  record().primary = model::PrimaryRef{Uid(to), NameOf(to), Run(to), pod(to).container_id,
+                                       pod(to).ip, pod(to).node};
   record().write_guard = false;
   record().in_sync.clear();
   if (!record().lineage.empty()) record().lineage.back().up_to = 100;

@@ -376,15 +376,17 @@ constexpr char kCut[] =
     "CLIENT KILL TYPE normal USER default; CLIENT KILL TYPE pubsub USER default";
 
 TEST(Commands, Transactions) {
-  EXPECT_EQ(Text(Fence("op")), std::string(kKill) +
-            "REPLICAOF 127.0.0.1 1; CONFIG SET replica-serve-stale-data no; " + kCut +
+  EXPECT_EQ(Text(Fence("op", "feed")), std::string(kKill) +
+            "REPLICAOF 127.0.0.1 1; ACL SETUSER feed off; "
+            "CONFIG SET replica-serve-stale-data no; " + kCut +
             "; CLIENT UNPAUSE; INFO replication");
-  EXPECT_EQ(Text(Detach("op")),
-            std::string(kKill) + "REPLICAOF 127.0.0.1 1; INFO replication");
-  EXPECT_EQ(Text(Promote("op")), std::string(kKill) +
-            "CONFIG SET min-replicas-to-write 0; REPLICAOF NO ONE; INFO replication");
-  EXPECT_EQ(Text(Follow("op", "10.0.0.1", 6379)),
-            std::string(kKill) + "REPLICAOF 10.0.0.1 6379; INFO replication");
+  EXPECT_EQ(Text(Detach("op", "feed")), std::string(kKill) +
+            "REPLICAOF 127.0.0.1 1; ACL SETUSER feed off; INFO replication");
+  EXPECT_EQ(Text(Promote("op", "feed")), std::string(kKill) +
+            "ACL SETUSER feed on; CONFIG SET min-replicas-to-write 0; REPLICAOF NO ONE; "
+            "INFO replication");
+  EXPECT_EQ(Text(Follow("op", "feed", "10.0.0.1", 6379)), std::string(kKill) +
+            "ACL SETUSER feed off; REPLICAOF 10.0.0.1 6379; INFO replication");
   EXPECT_EQ(Text(GuardOn("op")),
             std::string(kKill) + "CONFIG SET min-replicas-to-write 1; INFO replication");
   EXPECT_EQ(Text(GuardOff("op")),

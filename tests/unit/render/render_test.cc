@@ -182,10 +182,10 @@ TEST(RedisConf, BornFenced) {
 
 TEST(RedisConf, AParameterCannotLeaveItsLine) {
   model::Group group = SmallGroup();
-  group.spec.parameters["notify-keyspace-events"] = "K\nreplicaof evil 6379";
+  group.spec.parameters["databases"] = "4\nreplicaof evil 6379";
   const std::string conf = RedisConf(group, SmallResolved());
   EXPECT_EQ(conf.find("\nreplicaof evil"), std::string::npos);
-  EXPECT_NE(conf.find("notify-keyspace-events \"K\\x0areplicaof evil 6379\"\n"),
+  EXPECT_NE(conf.find("databases \"4\\x0areplicaof evil 6379\"\n"),
             std::string::npos);
 }
 
