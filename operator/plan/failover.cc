@@ -149,6 +149,18 @@ const Member* OwnVolumeBack(const Context& context) {
   return nullptr;
 }
 
+// "web-cache-002 holds 12 keys, …": answering members with data outside the recorded lineage.
+std::string UnknownHolders(const Context& context) {
+  std::string names;
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || member.engine.facts->keys == 0) continue;
+    if (InLineage(context.record(), *member.engine.facts)) continue;
+    names += (names.empty() ? "" : ", ") + member.name + " holds " +
+             std::to_string(member.engine.facts->keys) + " keys";
+  }
+  return names;
+}
+
 void NothingPromotable(Context& context, const Fault& fault, const std::string& why_not) {
   if (!context.options.nothing_promotable) {
     if (const Member* any = FirstEmpty(context)) Grant(context, *any, 0, "NothingPromotable");
@@ -180,6 +192,13 @@ void NothingPromotable(Context& context, const Fault& fault, const std::string& 
     context.Do(model::EmitEvent{true, "DataLost",
                                 "Every member of this memory-only group was lost; it starts "
                                 "again empty with " + empty->name + "."});
+    return;
+  }
+  const std::string holders = may_return ? "" : UnknownHolders(context);
+  if (!holders.empty()) {
+    context.Block("UnknownHistory", "The primary " + name + " is lost, and " + holders +
+                  " of a history that is not recorded. To start empty, delete the pods that hold it.",
+                  true);
     return;
   }
   context.Block("NothingPromotable", "The primary " + name + " failed (" + fault.words +
@@ -399,7 +418,11 @@ void PlanTransition(Context& context) {
 
 void RecordHistory(Context& context, const model::EngineFacts& facts) {
   auto& lineage = context.next.lineage;
-  if (!lineage.empty() && lineage.back().repl_id == facts.repl_id) return;
+  if (!lineage.empty() && lineage.back().repl_id == facts.repl_id) {
+    // A grant closed it, but NO ONE changes nothing where the process was a primary already.
+    lineage.back().up_to = -1;
+    return;
+  }
   if (!lineage.empty() && facts.repl_id2 == lineage.back().repl_id &&
       facts.second_repl_offset > 0) {
     lineage.back().up_to = facts.second_repl_offset - 1;

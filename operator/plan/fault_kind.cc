@@ -76,14 +76,16 @@ Fault QuietFault(const Observed& seen, const model::PlanOptions& options, const 
   const std::int64_t quiet_ms = seen.now - engine.last_heard;
   const bool hung = engine.reach == Reach::kSilent || engine.busy;
   const std::int64_t limit = hung ? limits.unresponsive_after_ms : limits.unreachable_after_ms;
-  Fault fault{FaultKind::kSuspected, "it has been quiet for " + std::to_string(quiet_ms) + " ms",
-              kSuspectPaceMs};
+  // No figure that changes with each pass: these words reach the conditions.
+  Fault fault{FaultKind::kSuspected, "it is quiet", kSuspectPaceMs};
   if (engine.busy || engine.reach == Reach::kAnswering || quiet_ms < limit) return fault;
   if (options.not_on_one_view && !ReplicasAgree(seen, primary)) {
     fault.words += ", but no replica confirms it";
     return fault;
   }
   fault.kind = hung ? FaultKind::kHung : FaultKind::kGone;
+  fault.words = hung ? "its process does not answer" : "its host does not answer";
+  fault.words += ", for more than " + std::to_string(limit) + " ms";
   return fault;
 }
 

@@ -1,5 +1,6 @@
 #include "operator/plan/planner.h"
 
+#include "operator/plan/candidate.h"
 #include "operator/plan/endpoints.h"
 #include "operator/plan/failover.h"
 #include "operator/plan/followers.h"
@@ -118,8 +119,10 @@ std::string ReasonOf(const Fault& fault) {
   }
 }
 
+// A primary that still serves is given up only for a replica that could be promoted this instant.
 bool ReplicaIsReady(const Context& context, const Member& primary) {
-  return context.spec().automatic_failover_enabled && !InSyncNow(context, primary).empty();
+  return context.spec().automatic_failover_enabled && !InSyncNow(context, primary).empty() &&
+         ChooseCandidate(context.seen, context.options, primary.uid).member != nullptr;
 }
 
 void PlanGranted(Context& context) {

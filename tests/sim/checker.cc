@@ -71,6 +71,18 @@ bool Checker::Whole(std::size_t members) const {
 
 std::string Checker::Picture() const {
   std::string text = "record: epoch " + std::to_string(epoch_) + " primary " + recorded_uid_;
+  for (const Json& group : server_->Objects("replicationgroups")) {
+    for (const Json& node_group : At(group, {"status", "nodeGroups"})) {
+      text += "\n    lineage " + Child(node_group, "lineage").dump() + " inSync " +
+              Child(node_group, "inSync").dump() + " suspects " +
+              Child(node_group, "suspects").dump();
+    }
+    for (const Json& condition : At(group, {"status", "conditions"})) {
+      if (Str(Child(condition, "type")) == "Ready") {
+        text += "\n    Ready: " + Str(Child(condition, "message"));
+      }
+    }
+  }
   for (const auto& engine : engines_->all()) {
     if (engine->alive()) text += "\n    " + engine->Describe() + " on " + engine->node();
   }

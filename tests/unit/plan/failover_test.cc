@@ -140,8 +140,8 @@ TEST(Proof, WhatIsMissingIsSaid) {
   Detached(world, 60'000);
   world.record().write_guard = false;
   EXPECT_EQ(ConditionOf(world.Make(), "Available"),
-            "False PrimaryNotProvenSilent: The primary web-cache-001 does not answer (it has been "
-            "quiet for 9000 ms), but the write guard was not on, so web-cache-001 may still take "
+            "False PrimaryNotProvenSilent: The primary web-cache-001 does not answer (its host does "
+            "not answer, for more than 1500 ms), but the write guard was not on, so web-cache-001 may still take "
             "writes; no replica is promoted while that is open.");
   World waiting;
   Detached(waiting, 4000);
@@ -390,6 +390,19 @@ TEST(Proof, TheContainerIsRecordedWhenItsStartFitsTheProcess) {
   const model::Plan plan = world.Make();
   ASSERT_TRUE(plan.record);
   EXPECT_EQ(plan.record->primary->container_id, "containerd://c1");
+}
+
+// Granting a process that is a primary already closes its history, but the engine goes on with it.
+TEST(History, AGrantOfTheSameProcessGoesOnWithItsHistory) {
+  World world;
+  world.InTransition(1, 1);
+  world.record().lineage.back().up_to = 50;
+  world.facts(1).repl_id = world.record().lineage.back().repl_id;
+  world.facts(1).is_primary = true;
+  world.seen.primary_slice.epoch = world.record().epoch;
+  const model::Plan plan = world.Make();
+  ASSERT_TRUE(plan.record);
+  EXPECT_EQ(plan.record->lineage.back().up_to, -1);
 }
 
 TEST(LostLinks, ADeadPrimaryWithAnUnheardReplica) {
