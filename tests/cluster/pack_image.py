@@ -20,6 +20,7 @@ import sys
 import tarfile
 
 USER_ID = 65532
+NAME = "regroup-operator"  # whatever the file is called: the chart and people look for this
 
 
 def libraries_of(program: pathlib.Path) -> list[pathlib.Path]:
@@ -47,7 +48,7 @@ def make_layer(program: pathlib.Path) -> bytes:
     with tarfile.open(fileobj=raw, mode="w") as layer:
         for library in libraries_of(program):
             add_file(layer, str(library), library.resolve().read_bytes(), 0o755)
-        add_file(layer, f"/usr/local/bin/{program.name}", program.read_bytes(), 0o755)
+        add_file(layer, f"/usr/local/bin/{NAME}", program.read_bytes(), 0o755)
         add_file(layer, "/etc/passwd", b"nonroot:x:65532:65532:nonroot:/:/sbin/nologin\n", 0o644)
     return raw.getvalue()
 
@@ -62,7 +63,7 @@ def main() -> int:
     config = json.dumps({
         "architecture": "amd64",
         "os": "linux",
-        "config": {"Entrypoint": [f"/usr/local/bin/{program.name}"], "User": f"{USER_ID}:{USER_ID}"},
+        "config": {"Entrypoint": [f"/usr/local/bin/{NAME}"], "User": f"{USER_ID}:{USER_ID}"},
         "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
     }, sort_keys=True).encode()
     config_name = hashlib.sha256(config).hexdigest() + ".json"
