@@ -53,7 +53,10 @@ def operator(cluster: Cluster, request: pytest.FixtureRequest) -> Operator:
     operator = Operator(cluster, request.config.getoption("--image"))
     operator.stop_failpoint()
     if operator.image:
-        operator.install()
+        try:
+            operator.install()
+        except RuntimeError as error:  # once, instead of once for every test
+            pytest.exit(f"the operator cannot be installed: {error}", returncode=1)
     elif cluster.find(DEPLOYMENT_PATH) is None:
         pytest.exit("no operator is deployed: `./dev deploy` first, or --image REF", returncode=2)
     else:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Callable
 
-from client import ClientProcess, WriteLog
+from client import WriteLog
 from group import Group, MemberView
 from observer import ObserverLog, ObserverProcess, check_one_writer
 
@@ -66,7 +66,7 @@ def run_round(group: Group, fault: Callable[[MemberView], float], members: int =
     with ExitStack() as stack:
         second = stack.enter_context(inside(old)) if inside else None
         observer = stack.enter_context(ObserverProcess(addresses))
-        client = stack.enter_context(ClientProcess(group.vip(), 6379))
+        client = stack.enter_context(group.client())
         time.sleep(WARM_UP_S)
         fault_at = fault(old)
         time.sleep(QUIET_S)

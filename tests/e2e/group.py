@@ -8,6 +8,7 @@ from typing import Any
 
 import redis
 
+from client import ClientProcess
 from harness import Cluster, Json, wait_for
 
 API = "/apis/regroup.dev/v1alpha1"
@@ -203,6 +204,11 @@ class Group:
         link = connect(self.vip(kind), timeout)
         wait_for(f"the {kind} endpoint of {self.name} answers", 10, lambda: (link.ping(), ""), 0.02)
         return link
+
+    def client(self, rate: float = 1000) -> ClientProcess:
+        """A writing client; it starts once the endpoint takes connections."""
+        self.redis().close()
+        return ClientProcess(self.vip(), 6379, rate=rate)
 
     def seed(self, count: int = 1000) -> None:
         """A data set that must outlive every fault."""

@@ -8,7 +8,6 @@ from typing import Callable, Iterator
 
 import pytest
 
-from client import ClientProcess
 from failover import run_round
 from group import Group, small_group
 from harness import Cluster, Settings, die, wait_for
@@ -85,13 +84,13 @@ def crash_once(case: Case, group: Group, cluster: Cluster, operator: Operator) -
     members = prepare(case, group)
     pid = operator.start_failpoint(case.failpoint)
     before = group.incarnations() if case.action != "create" else {}
-    client = None if case.action == "create" else ClientProcess(group.vip(), 6379, rate=200)
+    client = None if case.action == "create" else group.client(rate=200)
     try:
         expected = act(case, group, cluster, members)
         died_at = wait_death(pid, 30)
         finished_at = group.wait_settled(members, FINISH_S + 15)
         if client is None:
-            client = ClientProcess(group.vip(), 6379, rate=200)
+            client = group.client(rate=200)
         time.sleep(1)
     finally:
         if client is not None:
@@ -172,7 +171,7 @@ def test_leader_killed_at_rest(cluster: Cluster, namespace: str, two_replicas: O
         group.wait_settled(2)
         lives, epoch = group.incarnations(), group.epoch()
         leader = operator.wait_leader()
-        with ClientProcess(group.vip(), 6379, rate=200) as client:
+        with group.client(rate=200) as client:
             time.sleep(0.5)
             killed_at = die(operator.pid(leader))
             wait_for("another replica leads", 30,

@@ -8,7 +8,6 @@ from typing import Callable
 
 import pytest
 
-from client import ClientProcess
 from failover import run_round
 from group import Group, Incarnation, small_group
 from harness import Cluster, Settings, die, wait_for
@@ -31,10 +30,9 @@ def test_api_server_outage(make_group: MakeGroup, cluster: Cluster, operator: Op
     """Bar 10: nothing happens to the data plane, and the operator goes on by itself."""
     cluster.faults.require("the API server killed or paused")
     group = make_group(small_group("outage"))
-    group.redis()  # kube-proxy knows the endpoint: during the outage it could not learn of it
     lives, epoch, primary = group.incarnations(), group.epoch(), group.primary()
     begin_fault, end_fault = OUTAGES[how]
-    with ClientProcess(group.vip(), 6379, rate=500) as client:
+    with group.client(rate=500) as client:
         time.sleep(1)
         cluster.faults.component(begin_fault, "apiserver")
         try:

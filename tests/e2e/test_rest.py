@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Callable
 
-from client import ClientProcess
 from group import Group, small_group
 from harness import Cluster, Settings
 from operator_control import AuditTail, Operator
@@ -21,7 +20,7 @@ def test_at_rest(make_group: Callable[..., Group], cluster: Cluster, operator: O
     group = make_group(small_group("rest"))
     time.sleep(SETTLE_S)
     audit = AuditTail(cluster)
-    with ClientProcess(group.vip(), 6379, rate=200) as client:
+    with group.client(rate=200) as client:
         time.sleep(settings.rest_s)
     writes, memory = audit.writes_but_lease(), operator.memory_mb()
     lease_writes = len(audit.writes()) - len(writes)
