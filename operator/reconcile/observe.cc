@@ -132,33 +132,26 @@ void AddSlices(Observed& seen, const Caches& caches) {
   }
 }
 
-void AddOwned(Observed& seen, const Caches& caches, const render::GroupSecrets& secrets,
-              const model::Resolved& resolved) {
-  const model::Group& group = seen.group;
-  auto put = [&](OwnedKind kind, Watched watched, const std::string& name, const Json& rendered) {
-    const auto stored = caches.Owned(watched, InNamespace(group.meta, name));
-    seen.owned[kind] = render::StateOf(
-        stored ? std::optional<render::OwnedObject>(*stored) : std::nullopt, rendered,
-        group.meta.uid);
+void AddOwned(Observed& seen, const Caches& caches, const Rendered& rendered) {
+  const model::GroupMeta& meta = seen.group.meta;
+  const auto put = [&](OwnedKind kind, const render::OwnedObject* stored) {
+    seen.owned[kind] = render::StateOf(stored, rendered.hashes.at(kind), meta.uid);
   };
-  const auto secret =
-      caches.Secret(InNamespace(group.meta, render::SecretName(group.meta)));
-  seen.owned[OwnedKind::kSecret] =
-      render::StateOf(secret ? std::optional<render::OwnedObject>(secret->object) : std::nullopt,
-                      render::Secret(group, secrets), group.meta.uid);
-  put(OwnedKind::kConfigMap, Watched::kConfigMap, render::ConfigMapName(group.meta),
-      render::ConfigMap(group, resolved));
-  put(OwnedKind::kPrimaryService, Watched::kService, render::PrimaryServiceName(group.meta),
-      render::Service(group, model::SliceKind::kPrimary));
-  put(OwnedKind::kReaderService, Watched::kService, render::ReaderServiceName(group.meta),
-      render::Service(group, model::SliceKind::kReader));
-  put(OwnedKind::kPodDisruptionBudget, Watched::kBudget,
-      render::DisruptionBudgetName(group.meta), render::PodDisruptionBudget(group));
+  const auto owned = [&](Watched watched, const std::string& name) {
+    return caches.Owned(watched, InNamespace(meta, name));
+  };
+  const auto secret = caches.Secret(InNamespace(meta, render::SecretName(meta)));
+  put(OwnedKind::kSecret, secret == nullptr ? nullptr : &secret->object);
+  put(OwnedKind::kConfigMap, owned(Watched::kConfigMap, render::ConfigMapName(meta)).get());
+  put(OwnedKind::kPrimaryService, owned(Watched::kService, render::PrimaryServiceName(meta)).get());
+  put(OwnedKind::kReaderService, owned(Watched::kService, render::ReaderServiceName(meta)).get());
+  put(OwnedKind::kPodDisruptionBudget,
+      owned(Watched::kBudget, render::DisruptionBudgetName(meta)).get());
 }
 
 // The settings that differ from what some member was born with, sorted.
-std::vector<std::string> PendingRestart(const Observed& seen, const model::Resolved& resolved) {
-  const std::map<std::string, std::string> wanted = render::BornWith(seen.group, resolved);
+std::vector<std::string> PendingRestart(const Observed& seen,
+                                        const std::map<std::string, std::string>& wanted) {
   std::set<std::string> pending;
   for (const Member& member : seen.members) {
     if (!member.pod || member.pod->deleting || member.pod->born_with.empty()) continue;
@@ -177,6 +170,33 @@ std::string Joined(const std::vector<std::string>& words) {
   std::string text;
   for (const std::string& word : words) text += word + " ";
   return text;
+}
+
+void Render(const model::Group& group, const render::GroupSecrets& secrets,
+            const model::Catalogue& catalogue, Rendered& rendered) {
+  const std::string key = group.meta.uid + "/" + std::to_string(group.meta.generation) + "/" +
+                          secrets.operator_password + "/" + secrets.default_password;
+  if (rendered.key == key) return;
+  rendered = Rendered{};
+  rendered.key = key;
+  Result<model::Resolved> resolved = model::Resolve(group.spec, catalogue);
+  if (!resolved) {
+    rendered.error = resolved.error().message;
+    return;
+  }
+  rendered.resolved = *resolved;
+  rendered.hashes = {
+      {OwnedKind::kSecret, render::HashOf(render::Secret(group, secrets))},
+      {OwnedKind::kConfigMap, render::HashOf(render::ConfigMap(group, *resolved))},
+      {OwnedKind::kPrimaryService,
+       render::HashOf(render::Service(group, model::SliceKind::kPrimary))},
+      {OwnedKind::kReaderService,
+       render::HashOf(render::Service(group, model::SliceKind::kReader))},
+      {OwnedKind::kPodDisruptionBudget, render::HashOf(render::PodDisruptionBudget(group))}};
+  rendered.live_parameters = render::LiveParameters(group, *resolved);
+  rendered.born_with = render::BornWith(group, *resolved);
+  rendered.acl_hash =
+      render::Sha256Hex(Joined(render::DefaultUserRules(group.spec.engine, secrets))).substr(0, 16);
 }
 
 }  // namespace
@@ -212,7 +232,7 @@ render::GroupSecrets SecretsOf(const Caches& caches, const model::Group& group,
 
 Observed Observe(const Caches& caches, const model::Group& group,
                  const std::map<std::string, redis::MemberFacts>& facts,
-                 const model::Memory& memory, const Surroundings& around) {
+                 const model::Memory& memory, const Surroundings& around, Rendered& rendered) {
   Observed seen;
   seen.now = around.now;
   seen.wall_now = around.wall_now;
@@ -230,21 +250,13 @@ Observed Observe(const Caches& caches, const model::Group& group,
     seen.volumes.push_back(std::move(view));
   }
   if (!group.spec_error.empty()) return seen;
-  Result<model::Resolved> resolved = model::Resolve(group.spec, *around.catalogue);
-  if (!resolved) {
-    seen.resolve_error = resolved.error().message;
-    return seen;
-  }
-  if (!around.auth_error.empty()) {
-    seen.resolve_error = around.auth_error;
-    return seen;
-  }
-  const render::GroupSecrets secrets = SecretsOf(caches, group, around.default_password);
-  AddOwned(seen, caches, secrets, *resolved);
-  seen.live_parameters = render::LiveParameters(group, *resolved);
-  seen.restart_parameters = PendingRestart(seen, *resolved);
-  seen.acl_hash =
-      render::Sha256Hex(Joined(render::DefaultUserRules(group.spec.engine, secrets))).substr(0, 16);
+  Render(group, SecretsOf(caches, group, around.default_password), *around.catalogue, rendered);
+  seen.resolve_error = rendered.error.empty() ? around.auth_error : rendered.error;
+  if (!seen.resolve_error.empty()) return seen;
+  AddOwned(seen, caches, rendered);
+  seen.live_parameters = rendered.live_parameters;
+  seen.restart_parameters = PendingRestart(seen, rendered.born_with);
+  seen.acl_hash = rendered.acl_hash;
   return seen;
 }
 

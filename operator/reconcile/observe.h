@@ -1,5 +1,5 @@
 // The first station: caches + live engine facts + what this process did = one Observed value.
-// Thread: any; reads the caches and the fleet, changes nothing.
+// Thread: any; reads the caches and the fleet, changes nothing but `rendered`.
 #pragma once
 
 #include <map>
@@ -12,6 +12,18 @@
 #include "operator/redis/fleet.h"
 
 namespace regroup::reconcile {
+
+// What follows from the spec and the secrets alone, kept between passes: rendering it costs more
+// than all the rest of a pass. Made anew when its key changes.
+struct Rendered {
+  std::string key;    // UID, generation and secrets
+  std::string error;  // the catalogue cannot serve this spec, and why
+  model::Resolved resolved;
+  std::map<model::OwnedKind, std::string> hashes;
+  std::map<std::string, std::string> live_parameters;
+  std::map<std::string, std::string> born_with;
+  std::string acl_hash;
+};
 
 // What a pass knows beside the caches and the fleet.
 struct Surroundings {
@@ -31,7 +43,8 @@ model::EngineView EngineViewOf(const redis::MemberFacts& facts);
 
 model::Observed Observe(const Caches& caches, const model::Group& group,
                         const std::map<std::string, redis::MemberFacts>& facts,
-                        const model::Memory& memory, const Surroundings& around);
+                        const model::Memory& memory, const Surroundings& around,
+                        Rendered& rendered);
 
 // Which engines the fleet watches: every pod with an address, and every member of the record whose
 // pod object is gone, at the address it had, unless another pod has that address now.

@@ -143,7 +143,8 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
   around.now = ports_.clock->Now();
   around.wall_now = ports_.clock->WallNow();
   model::Observed seen =
-      Observe(*ports_.caches, *group, ports_.fleet->Facts(key), state.memory, around);
+      Observe(*ports_.caches, *group, ports_.fleet->Facts(key), state.memory, around,
+              state.rendered);
   model::Plan plan = plan::MakePlan(seen, options_.plan);
   ports_.fleet->SetPace(key, PaceOf(plan.attention));
   auto round = std::make_unique<Round>(ports_, options_, state, std::move(seen), std::move(plan));

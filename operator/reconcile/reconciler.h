@@ -13,6 +13,7 @@
 
 #include "operator/model/observed.h"
 #include "operator/model/plan.h"
+#include "operator/reconcile/observe.h"
 #include "operator/reconcile/ports.h"
 
 namespace regroup::reconcile {
@@ -20,6 +21,7 @@ namespace regroup::reconcile {
 // What this process keeps of a group between passes; lost with the process.
 struct GroupState {
   model::Memory memory;
+  Rendered rendered;
   std::string default_password;
   std::string auth_error;
   std::string auth_reference;  // namespace/name/key that default_password was read from

@@ -175,12 +175,12 @@ OwnedObject ParseOwned(const Json& object) {
   return owned;
 }
 
-model::OwnedState StateOf(const std::optional<OwnedObject>& stored, const Json& rendered,
+model::OwnedState StateOf(const OwnedObject* stored, const std::string& wanted_hash,
                           const std::string& group_uid) {
-  if (!stored) return model::OwnedState::kAbsent;
+  if (stored == nullptr) return model::OwnedState::kAbsent;
   if (stored->controller_uid != group_uid) return model::OwnedState::kForeign;
-  return stored->hash == HashOf(rendered) ? model::OwnedState::kCurrent
-                                          : model::OwnedState::kOutdated;
+  return stored->hash == wanted_hash ? model::OwnedState::kCurrent
+                                     : model::OwnedState::kOutdated;
 }
 
 model::VolumeView ParseVolume(const Json& object) {

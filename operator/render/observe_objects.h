@@ -50,7 +50,8 @@ struct OwnedObject {
   std::string group_uid;       // the label
 };
 OwnedObject ParseOwned(const Json& object);
-model::OwnedState StateOf(const std::optional<OwnedObject>& stored, const Json& rendered,
+// `wanted_hash` is that of the object as rendered now (HashOf).
+model::OwnedState StateOf(const OwnedObject* stored, const std::string& wanted_hash,
                           const std::string& group_uid);
 
 model::VolumeView ParseVolume(const Json& volume);

@@ -261,15 +261,15 @@ TEST(Hash, SeesEveryChangeButItself) {
 TEST(StateOf, Rows) {
   const Json rendered = ConfigMap(SmallGroup(), SmallResolved());
   OwnedObject stored = ParseOwned(rendered);
-  const auto state = [&](const std::optional<OwnedObject>& object) {
-    return static_cast<int>(StateOf(object, rendered, "7c9e-uid"));
+  const auto state = [&](const OwnedObject* object) {
+    return static_cast<int>(StateOf(object, HashOf(rendered), "7c9e-uid"));
   };
-  EXPECT_EQ(state(std::nullopt), static_cast<int>(model::OwnedState::kAbsent));
-  EXPECT_EQ(state(stored), static_cast<int>(model::OwnedState::kCurrent));
+  EXPECT_EQ(state(nullptr), static_cast<int>(model::OwnedState::kAbsent));
+  EXPECT_EQ(state(&stored), static_cast<int>(model::OwnedState::kCurrent));
   stored.hash = "other";
-  EXPECT_EQ(state(stored), static_cast<int>(model::OwnedState::kOutdated));
+  EXPECT_EQ(state(&stored), static_cast<int>(model::OwnedState::kOutdated));
   stored.controller_uid = "an earlier group of that name";
-  EXPECT_EQ(state(stored), static_cast<int>(model::OwnedState::kForeign));
+  EXPECT_EQ(state(&stored), static_cast<int>(model::OwnedState::kForeign));
 }
 
 TEST(ParseSlice, OfARenderedOne) {
