@@ -61,15 +61,16 @@ class Operator:
         pods = self.cluster.get(f"{PODS_PATH}?labelSelector={query}")["items"]
         return [pod for pod in pods if not pod["metadata"].get("deletionTimestamp")]
 
-    def leader(self) -> str:
-        """The pod that holds a lease which has not run out; empty when there is none."""
-        lease = self.cluster.find(LEASE_PATH)
-        spec = (lease or {}).get("spec", {})
+    def lease(self) -> tuple[str, datetime]:
+        """Holder and the time of the last renewal; no holder once the lease has run out."""
+        spec = (self.cluster.find(LEASE_PATH) or {}).get("spec", {})
         renewed = parse_time(spec.get("renewTime") or "1970-01-01T00:00:00Z")
         age = (datetime.now(timezone.utc) - renewed).total_seconds()
-        if age > float(spec.get("leaseDurationSeconds") or 0):
-            return ""
-        return str(spec.get("holderIdentity") or "")
+        valid = age <= float(spec.get("leaseDurationSeconds") or 0)
+        return str(spec.get("holderIdentity") or "") if valid else "", renewed
+
+    def leader(self) -> str:
+        return self.lease()[0]
 
     def wait_leader(self, timeout: float = 30, unlike: str = "") -> str:
         def look() -> tuple[bool, str]:
