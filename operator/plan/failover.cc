@@ -107,20 +107,41 @@ bool DetachRound(Context& context, const Fault& fault, const std::string& reason
 
 bool DataCanReturn(const Context& context) { return context.spec().storage.has_value(); }
 
-// Every member of the record is dead or restarted, and nobody holds the lineage.
-bool NobodyHolds(const Context& context) {
+// Every member of the record answers, or its process is proven dead.
+bool AllAccounted(const Context& context) {
   const Observed& seen = context.seen;
   for (const Member& member : seen.members) {
-    if (!Contains(context.record().members, member.uid)) continue;
-    if (Answers(member)) {
-      if (InLineage(context.record(), *member.engine.facts) || member.engine.facts->keys > 0) {
-        return false;
-      }
-      continue;
-    }
+    if (!Contains(context.record().members, member.uid) || Answers(member)) continue;
     if (!ProvenDead(seen, member, RunOf(member), ContainerOf(member))) return false;
   }
   return true;
+}
+
+// Every member of the record is dead or restarted, and nobody holds the lineage.
+bool NobodyHolds(const Context& context) {
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member)) continue;
+    if (member.engine.facts->keys > 0) return false;
+    if (!Contains(context.record().members, member.uid)) continue;
+    if (InLineage(context.record(), *member.engine.facts)) return false;
+  }
+  return AllAccounted(context);
+}
+
+// The one member of the record that holds data while all others are accounted for. Only a granted
+// primary feeds replicas, so its data is the group's, although its history was not recorded in time
+// (the engine renames it when a first replica comes). None where there are several.
+const Member* SingleHolder(const Context& context) {
+  const Member* holder = nullptr;
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || member.engine.facts->keys == 0) continue;
+    const model::EngineFacts& facts = *member.engine.facts;
+    if (holder != nullptr || Deleting(member) || facts.is_primary) return nullptr;
+    if (facts.loading || facts.sync_in_progress) return nullptr;
+    if (!Contains(context.record().members, member.uid)) return nullptr;
+    holder = &member;
+  }
+  return holder != nullptr && AllAccounted(context) ? holder : nullptr;
 }
 
 const Member* FirstEmpty(const Context& context) {
@@ -192,6 +213,15 @@ void NothingPromotable(Context& context, const Fault& fault, const std::string& 
     context.Do(model::EmitEvent{true, "DataLost",
                                 "Every member of this memory-only group was lost; it starts "
                                 "again empty with " + empty->name + "."});
+    return;
+  }
+  const Member* single = may_return ? nullptr : SingleHolder(context);
+  if (single != nullptr) {
+    Grant(context, *single, single->engine.facts->offset, "SingleHolder");
+    context.Do(model::EmitEvent{true, "DataLost",
+                                single->name + " is the only member left with data and was not "
+                                "in sync when " + name + " was lost; writes that it had not "
+                                "received are gone."});
     return;
   }
   const std::string holders = may_return ? "" : UnknownHolders(context);

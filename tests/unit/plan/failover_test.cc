@@ -321,10 +321,11 @@ TEST(NothingPromotable, MemoryOnly) {
        {"promote 003", "event DataLost"},
        "e4 primary=003 guard=off inSync= members=001,002,003 suspects=001 lineage=history-1@100 "
        "transition=001>003:PrimaryLostReplicaBehind"},
-      {"a member of another history is never granted while it holds keys", 3,
+      {"a stranger with keys is never granted, and nobody starts empty beside it", 3,
        [](World& w) {
          w.Restart(1).Restart(2).Restart(3);
          w.facts(3).keys = 4;
+         std::erase(w.record().members, w.at(3).uid);
        },
        {}, "-"},
       {"a lone member that restarted is granted at once", 1, [](World& w) { w.Restart(1); },
@@ -390,6 +391,26 @@ TEST(Proof, TheContainerIsRecordedWhenItsStartFitsTheProcess) {
   const model::Plan plan = world.Make();
   ASSERT_TRUE(plan.record);
   EXPECT_EQ(plan.record->primary->container_id, "containerd://c1");
+}
+
+// Seeds 375 and 1217: the primary renamed its history for its first replica and died before the new
+// name was recorded. The only holder of data is granted, two are for a human.
+TEST(NothingPromotable, ASingleHolderOfAnUnrecordedHistory) {
+  World world;
+  world.Die(1);
+  for (const int i : {2, 3}) {
+    world.Fence(i);
+    world.facts(i).repl_id = "renamed";
+  }
+  world.record().in_sync.clear();
+  world.facts(3).keys = 0;
+  world.facts(2).keys = 5;
+  const model::Plan plan = world.Make();
+  ASSERT_TRUE(plan.record);
+  EXPECT_EQ(plan.record->primary->name, "web-cache-002");
+  world.facts(3).keys = 4;
+  EXPECT_FALSE(world.Make().record);
+  EXPECT_EQ(ConditionOf(world.Make(), "Stalled").substr(0, 20), "True UnknownHistory:");
 }
 
 // Granting a process that is a primary already closes its history, but the engine goes on with it.
