@@ -13,7 +13,9 @@ namespace regroup::kube {
 namespace {
 
 constexpr std::int64_t kBackoffFirstMs = 100;
-constexpr std::int64_t kBackoffMaxMs = 10'000;
+// Two operators with nine watches each: even at this pace an API server that comes back is not
+// hurt, and a longer wait would leave the caches blind after an outage.
+constexpr std::int64_t kBackoffMaxMs = 2'000;
 constexpr std::int64_t kListTimeoutMs = 15'000;
 // The server ends a watch after timeoutSeconds and sends bookmarks each minute: longer silence
 // means that the connection is dead without a word.

@@ -40,7 +40,10 @@ std::string Replication(const model::Resolved& resolved) {
 
 std::string Persistence(const model::GroupSpec& spec) {
   std::string text = ConfigLine("dir", {"/data"}) + ConfigLine("save", {""});
-  if (!spec.storage) return text + ConfigLine("appendonly", {"no"});
+  if (!spec.storage) {
+    // A full sync passes through a file, which a restart would load as if it were the group's data.
+    return text + ConfigLine("appendonly", {"no"}) + ConfigLine("rdb-del-sync-files", {"yes"});
+  }
   return text + ConfigLine("appendonly", {"yes"}) + ConfigLine("appendfsync", {"everysec"}) +
          ConfigLine("aof-use-rdb-preamble", {"yes"});
 }
