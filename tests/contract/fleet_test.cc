@@ -83,9 +83,9 @@ class FleetTest : public testing::Test {
     Watch(engine_.credentials());
   }
   ~FleetTest() override {
+    // Orderly: once the fleet has stopped nothing keeps the context busy, and it ends by itself.
     fleet_.Stop();
     work_.reset();
-    io_.stop();
     thread_.join();
   }
   void Watch(const Credentials& credentials) {
