@@ -140,9 +140,9 @@ TEST(Proof, WhatIsMissingIsSaid) {
   Detached(world, 60'000);
   world.record().write_guard = false;
   EXPECT_EQ(ConditionOf(world.Make(), "Available"),
-            "False PrimaryNotProvenSilent: The primary web-cache-001 does not answer (its host does "
-            "not answer, for more than 1500 ms), but the write guard was not on, so web-cache-001 may still take "
-            "writes; no replica is promoted while that is open.");
+            "False PrimaryNotProvenSilent: The primary web-cache-001 does not answer (its host "
+            "does not answer, for more than 1500 ms), but the write guard was not on, so "
+            "web-cache-001 may still take writes; no replica is promoted while that is open.");
   World waiting;
   Detached(waiting, 4000);
   const model::Plan plan = waiting.Make();
