@@ -227,8 +227,8 @@ void NothingPromotable(Context& context, const Fault& fault, const std::string& 
   const std::string holders = may_return ? "" : UnknownHolders(context);
   if (!holders.empty()) {
     context.Block("UnknownHistory", "The primary " + name + " is lost, and " + holders +
-                  " of a history that is not recorded. To start empty, delete the pods that hold it.",
-                  true);
+                  " of a history that is not recorded. To start empty, delete the pods that hold "
+                  "it.", true);
     return;
   }
   context.Block("NothingPromotable", "The primary " + name + " failed (" + fault.words +
