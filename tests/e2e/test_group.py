@@ -12,7 +12,7 @@ import pytest
 import redis
 
 from group import API, Group, connect, lesson_group, small_group
-from harness import ApiError, Cluster, Json, wait_for
+from harness import ApiError, Cluster, Json, wait_for, within
 
 Say = Callable[[str], None]
 MakeGroup = Callable[..., Group]
@@ -54,7 +54,7 @@ def test_lesson_group(make_group: MakeGroup, cluster: Cluster, say: Say) -> None
     nodes = cluster.zones()
     assert all(nodes[member.node] == member.zone for member in members)
     assert len(zones) == min(3, len(set(nodes.values())))
-    assert ready_s <= 20
+    assert ready_s <= within(20)
     status = group.get()["status"]
     assert status["nodeGroups"][0]["nodeGroupID"] == "0001"
     assert status["nodeGroups"][0]["primaryEndpoint"]["address"].startswith("web-cache-primary.")

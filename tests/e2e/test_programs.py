@@ -73,9 +73,9 @@ def test_client_sees_the_gap_and_the_loss(pair: list[Server]) -> None:
         pair[0].start()  # empty: all that was acknowledged is lost
         time.sleep(0.5)
     log = client.log()
-    assert log.rate() >= 300
-    assert 300 <= log.longest_gap_ms(killed_at - 0.01) <= 1500
-    assert log.longest_gap_ms(0, killed_at - 0.2) < 200
+    assert log.rate() >= 50
+    assert 300 <= log.longest_gap_ms(killed_at - 0.01) <= 5000
+    assert log.longest_gap_ms(0, killed_at - 0.2) < 300
     before = [ack for ack in log.acks if ack[0] <= killed_at]
     assert abs(len(client.lost()) - len(before)) <= 1
     assert log.failures_in(killed_at)
