@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import pathlib
 import re
 import subprocess
@@ -33,23 +32,26 @@ class Result:
     seconds: float
 
 
-def run(part: str, command: list[str], environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """Runs a command with its output in a log and on the terminal; answers code and output."""
+def run(part: str, command: list[str], quiet: bool = False) -> tuple[int, str]:
+    """Runs a command with its output in a log and on the terminal; answers code and output.
+
+    A quiet one, such as an image's build, shows only its end, and that only if it failed."""
     LOGS.mkdir(parents=True, exist_ok=True)
     lines: list[str] = []
     with open(LOGS / f"{part}.log", "a", encoding="utf-8") as log:
         log.write(f"$ {' '.join(command)}\n")
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                                   stderr=subprocess.STDOUT, text=True, errors="replace",
-                                   env={**os.environ, **(environment or {})})
+                                   stderr=subprocess.STDOUT, text=True, errors="replace")
         assert process.stdout is not None
         for line in process.stdout:
             log.write(line)
             lines.append(line)
-            if not re.match(r"^\[(\d+/\d+|\s+(OK|RUN)|-+)|^\s*$|^\d+: ", line):
+            if not quiet and not re.match(r"^\[(\d+/\d+|\s+(OK|RUN)|-+)|^\s*$|^\d+: ", line):
                 sys.stdout.write(line)
                 sys.stdout.flush()
         code = process.wait()
+    if quiet and code != 0:
+        sys.stdout.writelines(lines[-40:])
     return code, "".join(lines)
 
 
@@ -106,7 +108,7 @@ def part_sanitize(_: argparse.Namespace) -> tuple[int, int]:
 
 
 def part_dockerfile(_: argparse.Namespace) -> tuple[int, int]:
-    code, _output = run("dockerfile", ["/usr/bin/python3", "tests/cluster/build_dockerfile.py"])
+    code, _output = run("dockerfile", ["/usr/bin/python3", "tests/cluster/build_dockerfile.py"], True)
     return (1, 0) if code == 0 else (0, 1)
 
 
