@@ -92,7 +92,7 @@ def crash_once(case: Case, group: Group, cluster: Cluster, operator: Operator) -
         finished_at = group.wait_settled(members, within(FINISH_S) + 15)
         if client is None:
             client = group.client(rate=200)
-        time.sleep(1)
+        time.sleep(4)  # a kube-proxy that has just synced twice waits before it does so again
     finally:
         if client is not None:
             client.log()
