@@ -180,6 +180,15 @@ void PlanOldClients(Context& context) {
   }
 }
 
+// A guarded primary that is cut off drops its replicas' links by itself, before the guard's time is
+// over: else their last acknowledgements, which their hosts go on retransmitting after they were
+// detached, would let it take writes for some milliseconds when the network heals. Not while a
+// member is filled: a slow disk there must not end its full sync.
+const char* LinkTimeout(const Context& context, const Member& primary) {
+  const bool filling = SyncUnderWay(context.seen, primary, context.spec().port);
+  return context.record().write_guard && !filling ? "2" : "10";
+}
+
 void PlanSettings(Context& context) {
   for (const Member& member : context.seen.members) {
     if (!Ready(member)) continue;
@@ -187,6 +196,9 @@ void PlanSettings(Context& context) {
     std::map<std::string, std::string> wanted = context.seen.live_parameters;
     // A fenced member serves nothing; one that is in sync goes on serving while its link is broken.
     if (InSyncRecorded(context.record(), member)) wanted["replica-serve-stale-data"] = "yes";
+    if (member.uid == context.record().primary->uid && member.engine.facts->is_primary) {
+      wanted["repl-timeout"] = LinkTimeout(context, member);
+    }
     const auto applied = context.seen.memory.applied_parameters.find(run);
     if (applied != context.seen.memory.applied_parameters.end()) {
       for (const auto& [name, value] : applied->second) {

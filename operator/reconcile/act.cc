@@ -318,12 +318,14 @@ void Remember(model::Memory& memory, const model::Observed& seen,
     case EngineChange::kFence:
       memory.fenced[effect.uid] = AckOf(effect, reply);
       memory.applied_parameters[effect.run_id].erase("replica-serve-stale-data");
+      memory.applied_parameters[effect.run_id].erase("repl-timeout");
       if (was_primary) {
         memory.demoted_at[effect.uid] = reply.answered_at;
         memory.clients_cut[effect.uid] = 0;
       }
       break;
     case EngineChange::kPromote:
+      memory.applied_parameters[effect.run_id].erase("repl-timeout");
       memory.fenced.erase(effect.uid);
       memory.demoted_at.erase(effect.uid);
       memory.clients_cut.erase(effect.uid);

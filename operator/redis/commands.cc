@@ -23,7 +23,8 @@ Transaction Fence(const std::string& operator_user, const std::string& replicati
   Transaction transaction = Begin(operator_user);
   transaction.push_back({"REPLICAOF", "127.0.0.1", "1"});
   transaction.push_back(Feed(replication_user, "off"));
-  transaction.push_back({"CONFIG", "SET", "replica-serve-stale-data", "no"});
+  transaction.push_back(
+      {"CONFIG", "SET", "replica-serve-stale-data", "no", "repl-timeout", "10"});
   CutApplications(transaction);
   transaction.push_back({"CLIENT", "UNPAUSE"});
   transaction.push_back({"INFO", "replication"});
@@ -41,7 +42,8 @@ Transaction Detach(const std::string& operator_user, const std::string& replicat
 Transaction Promote(const std::string& operator_user, const std::string& replication_user) {
   Transaction transaction = Begin(operator_user);
   transaction.push_back(Feed(replication_user, "on"));
-  transaction.push_back({"CONFIG", "SET", "min-replicas-to-write", "0"});
+  transaction.push_back(
+      {"CONFIG", "SET", "min-replicas-to-write", "0", "repl-timeout", "10"});
   transaction.push_back({"REPLICAOF", "NO", "ONE"});
   transaction.push_back({"INFO", "replication"});
   return transaction;

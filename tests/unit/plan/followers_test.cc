@@ -65,7 +65,7 @@ TEST(Following, Rows) {
          w.facts(4).primary_port = 6379;
          w.facts(4).sync_in_progress = true;
        },
-       {}, "-"},
+       {"set-config 001 repl-timeout=10"}, "-"},
       {"a line that is not online yet is a sync under way", 3,
        [](World& w) {
          Fresh(w, 4);
@@ -75,7 +75,7 @@ TEST(Following, Rows) {
          w.facts(4).primary_port = 6379;
          w.facts(1).replicas.push_back({"10.0.0.4", 6379, false, 0, 0});
        },
-       {}, "-"},
+       {"set-config 001 repl-timeout=10"}, "-"},
       {"a partial resync waits for nobody", 3,
        [](World& w) {
          Fresh(w, 4);
@@ -128,6 +128,7 @@ TEST(Following, TheLineageKeepsTheLastEight) {
 }
 
 void GuardOff(World& w) {
+  w.seen.memory.applied_parameters["run-1"]["repl-timeout"] = "10";
   w.record().write_guard = w.facts(1).guard_on = false;
   w.record().in_sync.clear();
 }
@@ -165,7 +166,7 @@ TEST(WriteGuard, Rows) {
          w.record().in_sync.clear();
          w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
        },
-       {"guard-off 001"}, "-"},
+       {"guard-off 001", "set-config 001 repl-timeout=10"}, "-"},
       {"policy Off: never armed", 3,
        [](World& w) {
          GuardOff(w);
@@ -180,7 +181,7 @@ TEST(WriteGuard, Rows) {
        "e3 primary=001 guard=off inSync=002,003 members=001,002,003 suspects= lineage=history-1"},
       {"a replica's own word does not make it in sync", 3,
        [](World& w) { w.facts(1).replicas[1].online = false; },
-       {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"},
+       {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]", "set-config 001 repl-timeout=10"},
        "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
       {"a replica outside `members` is never in sync", 3,
        [](World& w) { w.record().members.pop_back(); },

@@ -163,7 +163,7 @@ TEST(Removal, Rows) {
          w.seen.reader_slice.endpoints.erase(w.seen.reader_slice.endpoints.begin());
          w.facts(1).replicas[0].online = false;
        },
-       {"fence 002"}, "-"},
+       {"fence 002", "set-config 001 repl-timeout=10"}, "-"},
       {"one that does not answer goes first", 3,
        [&](World& w) { smaller(w); ReplicaOut(w); }, {"delete 003 uid=uid-003 rv=13"}, "-"},
       {"never the primary, though its name is the highest", 2,

@@ -213,6 +213,8 @@ World& World::AsPrimary(int index) {
   head.repl_id = "history-1";
   head.offset = 100;
   head.keys = 10;
+  seen.memory.applied_parameters[head.run_id]["repl-timeout"] =
+      record().write_guard ? "2" : "10";
   head.guard_on = record().write_guard;
   engine(index).fenced_since = engine(index).link_down_since = 0;
   head.replicas.clear();

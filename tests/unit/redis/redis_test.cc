@@ -378,12 +378,13 @@ constexpr char kCut[] =
 TEST(Commands, Transactions) {
   EXPECT_EQ(Text(Fence("op", "feed")), std::string(kKill) +
             "REPLICAOF 127.0.0.1 1; ACL SETUSER feed off; "
-            "CONFIG SET replica-serve-stale-data no; " + kCut +
+            "CONFIG SET replica-serve-stale-data no repl-timeout 10; " + kCut +
             "; CLIENT UNPAUSE; INFO replication");
   EXPECT_EQ(Text(Detach("op", "feed")), std::string(kKill) +
             "REPLICAOF 127.0.0.1 1; ACL SETUSER feed off; INFO replication");
   EXPECT_EQ(Text(Promote("op", "feed")), std::string(kKill) +
-            "ACL SETUSER feed on; CONFIG SET min-replicas-to-write 0; REPLICAOF NO ONE; "
+            "ACL SETUSER feed on; CONFIG SET min-replicas-to-write 0 repl-timeout 10; "
+            "REPLICAOF NO ONE; "
             "INFO replication");
   EXPECT_EQ(Text(Follow("op", "feed", "10.0.0.1", 6379)), std::string(kKill) +
             "ACL SETUSER feed off; REPLICAOF 10.0.0.1 6379; INFO replication");
