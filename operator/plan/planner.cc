@@ -81,8 +81,28 @@ bool RunsIn(const Observed& seen, const Member& member) {
   return apart_ms <= kStartToleranceMs && apart_ms >= -kStartToleranceMs - 1000;
 }
 
+// A replica often notices its primary's death before we do. Until the primary has answered after
+// that, nothing follows from the lost link: a write to the reader's slice now would make kube-proxy
+// wait a second before it follows the primary's.
+bool LinkLossUnexplained(const Context& context, const Member& primary) {
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || !InSyncRecorded(context.record(), member)) continue;
+    const MonoMs lost_at = member.engine.link_down_since;
+    if (lost_at > 0 && !member.engine.facts->fenced() && primary.engine.facts_at <= lost_at) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void PlanServed(Context& context, const Member& primary) {
   if (PlanPrimarySlice(context)) return;
+  if (LinkLossUnexplained(context, primary)) {
+    context.Say("a replica lost its link; the primary is asked");
+    context.Watch(model::Attention::kUrgent);
+    context.LookAgain(10);
+    return;
+  }
   PickLeaving(context, primary);
   PlanFollowers(context, primary);
   PlanInSync(context, primary);

@@ -11,7 +11,7 @@ from client import WriteLog
 from group import Group, MemberView
 from observer import ObserverLog, ObserverProcess, check_one_writer
 
-WARM_UP_S = 1.0
+WARM_UP_S = 2.5  # and a kube-proxy that has just synced the new group waits a second before the next one
 QUIET_S = 1.5  # after the fault nothing of ours runs for so long: the measurement comes first
 
 

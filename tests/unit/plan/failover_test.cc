@@ -393,6 +393,20 @@ TEST(Proof, TheContainerIsRecordedWhenItsStartFitsTheProcess) {
   EXPECT_EQ(plan.record->primary->container_id, "containerd://c1");
 }
 
+// Found on a cluster: the reader's slice was written 74 ms before the primary's, which kube-proxy
+// then followed a second later.
+TEST(Order, ALostLinkWaitsForThePrimarysAnswer) {
+  World world;
+  world.LinkDown(2);
+  world.engine(2).link_down_since = kNow - 5;
+  world.engine(1).facts_at = kNow - 500;
+  EXPECT_TRUE(world.Make().effects.empty());
+  EXPECT_FALSE(world.Make().record);
+  EXPECT_EQ(world.Make().attention, model::Attention::kUrgent);
+  world.engine(1).facts_at = kNow - 1;  // it lives: the replica leaves the reader's slice
+  EXPECT_FALSE(world.Make().effects.empty());
+}
+
 // Seeds 375 and 1217: the primary renamed its history for its first replica and died before the new
 // name was recorded. The only holder of data is granted, two are for a human.
 TEST(NothingPromotable, ASingleHolderOfAnUnrecordedHistory) {
