@@ -14,7 +14,7 @@ namespace {
 
 // At rest the fleet asks once a second, so a process is quiet when it missed one answer.
 constexpr std::int64_t kQuietMs = 1120;
-// The primary pings once a second, give or take its cron's tenth: longer than that it was not heard.
+// The primary pings once a second, give or take its cron's tenth: after that it was not heard.
 constexpr std::int64_t kStillMs = 1250;
 constexpr std::int64_t kLinkSilenceSeconds = 2;
 constexpr std::int64_t kSuspectPaceMs = 50;
