@@ -249,6 +249,12 @@ class Faults:
     def heal(self, node: str) -> None:
         self._program("heal", node, what="a node's network healed")
 
+    def repair(self) -> None:
+        """Starts again what an outage ended beside its victim: kube-scheduler ends itself when its cache
+        disagrees with a new API server, and elsewhere a kubelet would start it again."""
+        if self._cluster.local:
+            self._program("up", what="the cluster repaired", timeout=180)
+
     def component(self, action: str, name: str) -> None:
         """stop, start, pause, resume of apiserver or etcd."""
         self._program(action, name, what=f"{name} outage")

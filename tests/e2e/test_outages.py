@@ -19,6 +19,12 @@ MakeGroup = Callable[..., Group]
 OUTAGES = {"killed": ("stop", "start"), "paused": ("pause", "resume")}
 
 
+@pytest.fixture(autouse=True)
+def whole_cluster(cluster: Cluster) -> None:
+    """Each test begins on a cluster whose every component runs."""
+    cluster.faults.repair()
+
+
 def wait_api(cluster: Cluster) -> None:
     wait_for("the API server is ready", 60,
              lambda: (bool(cluster.get("/version")), "no answer"), 0.2)
