@@ -73,6 +73,7 @@ class Round {
   std::size_t next_engine_ = 0;
   std::size_t next_object_ = 0;
   bool dropped_ = false;
+  bool interrupted_ = false;
   std::string error_;
 };
 

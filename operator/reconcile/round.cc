@@ -175,12 +175,14 @@ void Round::RunEngine(const std::vector<std::size_t>& indices) {
 }
 
 void Round::Object() {
-  // A suspected primary ends the round under way early: what is left is planned again.
-  if (ports_.interrupted && ports_.interrupted(key_)) {
-    Drop("something more urgent happened");
+  const model::Effect& effect = plan_.effects[objects_[next_object_]];
+  // A suspected primary ends the round under way early: what is left is planned again. Not so an
+  // Event: its decision is recorded, so no later plan would tell of it.
+  if (ports_.interrupted && ports_.interrupted(key_)) interrupted_ = true;
+  if (interrupted_ && !std::holds_alternative<model::EmitEvent>(effect)) {
+    if (++next_object_ >= objects_.size()) Drop("something more urgent happened");
     return;
   }
-  const model::Effect& effect = plan_.effects[objects_[next_object_]];
   Result<void> done = Perform(ports_, options_, seen_, secrets_, effect);
   if (done) {
     Log(LogLevel::kInfo, "done",
@@ -197,7 +199,9 @@ void Round::Object() {
   } else {
     Note(WordsOf(effect), done.error());
   }
-  if (++next_object_ >= objects_.size()) phase_ = Phase::kOver;
+  if (++next_object_ < objects_.size()) return;
+  if (interrupted_) Drop("something more urgent happened");
+  phase_ = Phase::kOver;
 }
 
 void Round::AfterEffect(const model::Effect& effect) {
