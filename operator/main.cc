@@ -148,9 +148,9 @@ class Failpoints {
 class Operator {
  public:
   Operator(const Flags& flags, std::unique_ptr<kube::Client> client, model::Catalogue catalogue)
-      : flags_(flags), client_(std::move(client)), queue_(clock_, SeedFrom("queue")),
+      : flags_(flags), client_(std::move(client)), queue_(clock_, NewSeed()),
         fleet_(io_, clock_, [this](const std::string& key, bool urgent) { Wake(key, urgent); },
-               SeedFrom("fleet")),
+               NewSeed()),
         reconciler_(PortsOf(), OptionsOf(std::move(catalogue))),
         leading_(queue_, clock_, flags.workers,
                  [this](const auto& key, auto stop) { return Work(key, stop); }),
@@ -169,7 +169,7 @@ class Operator {
   int Run();
 
  private:
-  static std::uint64_t SeedFrom(const char*) {
+  static std::uint64_t NewSeed() {
     std::uint64_t seed = 0;
     RAND_bytes(reinterpret_cast<unsigned char*>(&seed), sizeof seed);
     return seed;
@@ -266,7 +266,7 @@ void Operator::StartReflector(Watched kind) {
     metrics_.CountWatchRestart(resource);
   };
   reflectors_.push_back(std::make_unique<kube::Reflector>(*client_, *client_, clock_,
-                                                          SeedFrom("reflector"), watched.type,
+                                                          NewSeed(), watched.type,
                                                           selector, std::move(sink)));
   threads_.emplace_back(
       [reflector = reflectors_.back().get()](std::stop_token stop) { reflector->Run(stop); });

@@ -8,6 +8,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "operator/base/base64.h"
+
 namespace regroup::kube {
 
 namespace {
@@ -79,29 +81,6 @@ Result<std::string> ReadFile(const std::string& path) {
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
-}
-
-Result<std::string> DecodeBase64(const std::string& text) {
-  std::string out;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    int value = -1;
-    if (c >= 'A' && c <= 'Z') value = c - 'A';
-    else if (c >= 'a' && c <= 'z') value = c - 'a' + 26;
-    else if (c >= '0' && c <= '9') value = c - '0' + 52;
-    else if (c == '+') value = 62;
-    else if (c == '/') value = 63;
-    else if (c == '=' || c == '\n' || c == '\r') continue;
-    if (value < 0) return Fail(ErrorCode::kInvalid, "not base64");
-    bits = (bits << 6) | static_cast<std::uint32_t>(value);
-    count += 6;
-    if (count >= 8) {
-      count -= 8;
-      out.push_back(static_cast<char>((bits >> count) & 0xFF));
-    }
-  }
-  return out;
 }
 
 Result<ClientConfig> LoadKubeconfig(const std::string& path, const std::string& context) {

@@ -26,6 +26,5 @@ Result<ClientConfig> LoadKubeconfig(const std::string& path, const std::string& 
 Result<ClientConfig> LoadInCluster();
 
 Result<std::string> ReadFile(const std::string& path);
-Result<std::string> DecodeBase64(const std::string& text);
 
 }  // namespace regroup::kube

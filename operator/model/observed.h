@@ -122,7 +122,7 @@ struct Member {
 };
 
 enum class OwnedKind {
-  kSecret, kConfigMap, kPrimaryService, kReaderService, kPodDisruptionBudget, kServiceAccount,
+  kSecret, kConfigMap, kPrimaryService, kReaderService, kPodDisruptionBudget,
 };
 
 enum class OwnedState {

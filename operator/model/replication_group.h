@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <optional>
 #include <string>
@@ -222,6 +223,13 @@ struct Group {
   bool has_record = false;  // status.nodeGroups[0] exists with an epoch
   GroupView view;           // as stored now, to see whether a write is needed
 };
+
+// As ElastiCache names members: "web-cache-001".
+inline std::string MemberName(const GroupMeta& meta, int index) {
+  char text[16];
+  std::snprintf(text, sizeof text, "-%03d", index);
+  return meta.name + text;
+}
 
 // "namespace/name": the key of the work queue, of the fleet and of logs.
 inline std::string KeyOf(const GroupMeta& meta) { return meta.namespace_name + "/" + meta.name; }

@@ -55,19 +55,6 @@ Survey Look(const Context& context) {
   return survey;
 }
 
-const Member* FirstOf(const Context& context) {
-  const auto& zones = context.spec().preferred_cache_cluster_azs;
-  const Member* best = nullptr;
-  for (const Member& member : context.seen.members) {
-    if (!Answers(member) || Deleting(member)) continue;
-    const bool preferred = !zones.empty() && member.pod->zone == zones.front();
-    const bool best_preferred =
-        best != nullptr && !zones.empty() && best->pod->zone == zones.front();
-    if (best == nullptr || (preferred && !best_preferred)) best = &member;
-  }
-  return best;
-}
-
 }  // namespace
 
 void PlanBootstrap(Context& context) {
@@ -95,7 +82,7 @@ void PlanBootstrap(Context& context) {
   }
   const Member* chosen = survey.writer != nullptr  ? survey.writer
                          : survey.holder != nullptr ? survey.holder
-                                                    : FirstOf(context);
+                                                    : FirstMember(context.seen, false);
   if (chosen == nullptr) return;
   const bool adopted = survey.writer != nullptr || survey.holder != nullptr;
   context.next.members.clear();

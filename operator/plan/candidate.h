@@ -32,4 +32,7 @@ bool InLineage(const model::NodeGroupRecord& record, const model::EngineFacts& f
 // The offset that counts for a choice: of our own fence, when that was younger than the last INFO.
 std::int64_t OffsetOf(const model::Observed& seen, const model::Member& member);
 
+// Where no data decides: the answering member in the preferred zone, else the first by name.
+const model::Member* FirstMember(const model::Observed& seen, bool fenced_only);
+
 }  // namespace regroup::plan

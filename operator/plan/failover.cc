@@ -144,22 +144,6 @@ const Member* SingleHolder(const Context& context) {
   return holder != nullptr && AllAccounted(context) ? holder : nullptr;
 }
 
-const Member* FirstEmpty(const Context& context) {
-  const auto& zones = context.spec().preferred_cache_cluster_azs;
-  const Member* best = nullptr;
-  for (const Member& member : context.seen.members) {
-    if (!Answers(member) || Deleting(member) || !member.engine.facts->fenced()) continue;
-    const bool preferred = !zones.empty() && member.pod->zone == zones.front();
-    const bool best_preferred = best != nullptr && !zones.empty() &&
-                                best->pod->zone == zones.front();
-    if (best == nullptr || (preferred && !best_preferred) ||
-        (preferred == best_preferred && member.name < best->name)) {
-      best = &member;
-    }
-  }
-  return best;
-}
-
 // With storage: the pod that has the recorded primary's own volume, by its name.
 const Member* OwnVolumeBack(const Context& context) {
   for (const Member& member : context.seen.members) {
@@ -184,7 +168,8 @@ std::string UnknownHolders(const Context& context) {
 
 void NothingPromotable(Context& context, const Fault& fault, const std::string& why_not) {
   if (!context.options.nothing_promotable) {
-    if (const Member* any = FirstEmpty(context)) Grant(context, *any, 0, "NothingPromotable");
+    const Member* any = FirstMember(context.seen, true);
+    if (any != nullptr) Grant(context, *any, 0, "NothingPromotable");
     return;
   }
   const std::string& name = context.record().primary->name;
@@ -207,7 +192,7 @@ void NothingPromotable(Context& context, const Fault& fault, const std::string& 
                                     " was lost; writes that it had not received are gone."});
     return;
   }
-  const Member* empty = FirstEmpty(context);
+  const Member* empty = FirstMember(context.seen, true);
   if (empty != nullptr && NobodyHolds(context)) {
     Grant(context, *empty, 0, "AllMembersLost");
     context.Do(model::EmitEvent{true, "DataLost",

@@ -1,7 +1,6 @@
 #include "operator/plan/topology.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <set>
 
 namespace regroup::plan {
@@ -12,12 +11,6 @@ using model::Observed;
 namespace {
 
 constexpr std::int64_t kFreshAnswerMs = 1500;
-
-std::string NameOf(const Context& context, int index) {
-  char text[8];
-  std::snprintf(text, sizeof text, "-%03d", index);
-  return context.seen.group.meta.name + text;
-}
 
 bool CrashLoops(const Member& member) {
   return member.pod->waiting_reason == "CrashLoopBackOff";
@@ -148,7 +141,7 @@ void PlanCreation(Context& context) {
   }
   if (!context.seen.resolve_error.empty()) return;
   for (int index = 1; live < context.spec().members() && index < 1000; ++index) {
-    const std::string name = NameOf(context, index);
+    const std::string name = model::MemberName(context.seen.group.meta, index);
     if (names.count(name) > 0) continue;
     if (ForeignVolume(context, name)) return;
     const std::string zone = ChooseZone(context.seen, taken);

@@ -119,7 +119,6 @@ Result<void> Do(const Stage& stage, const model::ApplyOwned& effect) {
       return Apply(stage, Watched::kService, render::Service(group, model::SliceKind::kReader));
     case model::OwnedKind::kPodDisruptionBudget:
       return Apply(stage, Watched::kBudget, render::PodDisruptionBudget(group));
-    case model::OwnedKind::kServiceAccount: return {};
   }
   return {};
 }

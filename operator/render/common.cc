@@ -55,10 +55,5 @@ std::string SliceName(const model::GroupMeta& meta, model::SliceKind kind) {
   return kind == model::SliceKind::kPrimary ? PrimaryServiceName(meta) : ReaderServiceName(meta);
 }
 std::string VolumeName(const std::string& member_name) { return "data-" + member_name; }
-std::string MemberName(const model::GroupMeta& meta, int index) {
-  char text[8];
-  std::snprintf(text, sizeof text, "-%03d", index);
-  return meta.name + text;
-}
 
 }  // namespace regroup::render

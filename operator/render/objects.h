@@ -21,7 +21,6 @@ inline constexpr char kZoneAnnotation[] = "regroup.dev/zone";
 inline constexpr char kBornWithAnnotation[] = "regroup.dev/born-with";  // see BornWith
 inline constexpr char kHashAnnotation[] = "regroup.dev/spec-hash";
 inline constexpr char kEpochAnnotation[] = "regroup.dev/epoch";
-inline constexpr char kMemberUidAnnotation[] = "regroup.dev/member-uids";  // of a slice's endpoints
 inline constexpr char kEngineContainer[] = "engine";
 inline constexpr char kManagedByValue[] = "regroup";
 
@@ -41,7 +40,6 @@ std::string DisruptionBudgetName(const model::GroupMeta& meta);
 std::string SliceName(const model::GroupMeta& meta, model::SliceKind kind);
 std::string VolumeName(const std::string& member_name);
 // "web-cache-001"; index from 1.
-std::string MemberName(const model::GroupMeta& meta, int index);
 
 Json Secret(const model::Group& group, const GroupSecrets& secrets);
 // {} where the object holds no passwords of ours.

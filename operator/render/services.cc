@@ -1,5 +1,6 @@
 #include <algorithm>
 
+#include "operator/base/base64.h"
 #include "operator/model/group_json.h"
 #include "operator/model/parameters.h"
 #include "operator/render/acl.h"
@@ -8,49 +9,10 @@
 
 namespace regroup::render {
 
-
 namespace {
 
-std::string Base64(const std::string& text) {
-  static constexpr char kAlphabet[] =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string out;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    bits = (bits << 8) | static_cast<unsigned char>(c);
-    count += 8;
-    while (count >= 6) {
-      count -= 6;
-      out += kAlphabet[(bits >> count) & 63];
-    }
-  }
-  if (count > 0) out += kAlphabet[(bits << (6 - count)) & 63];
-  while (out.size() % 4 != 0) out += '=';
-  return out;
-}
-
-std::string FromBase64(const std::string& text) {
-  std::string out;
-  std::uint32_t bits = 0;
-  int count = 0;
-  for (const char c : text) {
-    int value = 0;
-    if (c >= 'A' && c <= 'Z') value = c - 'A';
-    else if (c >= 'a' && c <= 'z') value = c - 'a' + 26;
-    else if (c >= '0' && c <= '9') value = c - '0' + 52;
-    else if (c == '+') value = 62;
-    else if (c == '/') value = 63;
-    else continue;
-    bits = (bits << 6) | static_cast<std::uint32_t>(value);
-    count += 6;
-    if (count >= 8) {
-      count -= 8;
-      out += static_cast<char>((bits >> count) & 0xFF);
-    }
-  }
-  return out;
-}
+// What is no base64 reads as empty: a Secret that somebody has broken.
+std::string FromBase64(const std::string& text) { return DecodeBase64(text).value_or(""); }
 
 }  // namespace
 
@@ -60,13 +22,13 @@ Json Secret(const model::Group& group, const GroupSecrets& secrets) {
               {"type", "Opaque"},
               {"metadata", Metadata(group, SecretName(group.meta), true)}};
   Json& data = secret["data"];
-  data["operator-password"] = Base64(secrets.operator_password);
-  data["watch-password"] = Base64(secrets.watch_password);
-  data["replication-password"] = Base64(secrets.replication_password);
-  data["users.acl"] = Base64(AclFile(group.spec.engine, secrets));
+  data["operator-password"] = EncodeBase64(secrets.operator_password);
+  data["watch-password"] = EncodeBase64(secrets.watch_password);
+  data["replication-password"] = EncodeBase64(secrets.replication_password);
+  data["users.acl"] = EncodeBase64(AclFile(group.spec.engine, secrets));
   data["auth.conf"] =
-      Base64(model::ConfigLine("masteruser", {kReplicationUser}) +
-             model::ConfigLine("masterauth", {secrets.replication_password}));
+      EncodeBase64(model::ConfigLine("masteruser", {kReplicationUser}) +
+                   model::ConfigLine("masterauth", {secrets.replication_password}));
   Seal(secret);
   return secret;
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <set>
 
+#include "operator/base/base64.h"
 #include "operator/base/check.h"
 #include "operator/base/clock.h"
 #include "operator/base/error.h"
@@ -178,6 +179,15 @@ TEST(Error, EveryCodeHasAName) {
 TEST(CheckDeathTest, ABrokenInvariantEndsTheProcess) {
   EXPECT_DEATH(RG_CHECK(1 == 2, "arithmetic"), "check failed: arithmetic");
   RG_CHECK(1 == 1, "arithmetic");
+}
+
+TEST(Base64, BothWays) {
+  for (const char* text : {"", "h", "he", "hel", "hello"}) {
+    EXPECT_EQ(DecodeBase64(EncodeBase64(text)).value_or("?"), text);
+  }
+  EXPECT_EQ(EncodeBase64("hello"), "aGVsbG8=");
+  EXPECT_EQ(DecodeBase64("aGVs\nbG8=\n").value_or("?"), "hello");
+  EXPECT_FALSE(DecodeBase64("a*b"));
 }
 
 }  // namespace

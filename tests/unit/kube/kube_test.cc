@@ -359,13 +359,6 @@ TEST_F(Kubeconfig, Refusals) {
   EXPECT_FALSE(LoadKubeconfig((dir_ / "absent").string()));
 }
 
-TEST(Base64, Rows) {
-  EXPECT_EQ(*DecodeBase64("aGVsbG8="), "hello");
-  EXPECT_EQ(*DecodeBase64("aGVs\nbG8=\n"), "hello");
-  EXPECT_EQ(*DecodeBase64(""), "");
-  EXPECT_FALSE(DecodeBase64("a*b"));
-}
-
 TEST(Lease, SurvivesARoundTrip) {
   Script script;
   LeaseRecord record;

@@ -371,13 +371,13 @@ TEST(Nodes, AsAGroupSeesThem) {
 
 TEST(Names, FitAndAreDeterministic) {
   model::GroupMeta meta = SmallGroup().meta;
-  EXPECT_EQ(MemberName(meta, 1), "web-cache-001");
+  EXPECT_EQ(model::MemberName(meta, 1), "web-cache-001");
   EXPECT_EQ(VolumeName("web-cache-001"), "data-web-cache-001");
   EXPECT_EQ(ParseVolume(Volume(SmallGroup(), "web-cache-001")).member_name, "web-cache-001");
   meta.name = std::string(40, 'a');
   for (const std::string& name :
        {SecretName(meta), ConfigMapName(meta), PrimaryServiceName(meta), ReaderServiceName(meta),
-        DisruptionBudgetName(meta), VolumeName(MemberName(meta, 999))}) {
+        DisruptionBudgetName(meta), VolumeName(model::MemberName(meta, 999))}) {
     EXPECT_LE(name.size(), 63U) << name;
   }
 }
