@@ -24,6 +24,8 @@ using prometheus::Histogram;
 
 const Histogram::BucketBoundaries kCallSeconds{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
                                                0.1,   0.25,   0.5,   1,    2.5};
+const Histogram::BucketBoundaries kStageSeconds{0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2,
+                                                0.5,   1,     2,    5,    10,   60};
 const Histogram::BucketBoundaries kFailoverSeconds{0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60};
 
 double Seconds(std::int64_t ms) { return static_cast<double>(ms) / 1000.0; }
@@ -103,6 +105,13 @@ struct Metrics::Impl {
           .Name("regroup_failover_duration_seconds")
           .Help("From the decision to the moved endpoint, by reason.")
           .Register(registry);
+  Family<Histogram>& failover_stage_seconds =
+      BuildHistogram()
+          .Name("regroup_failover_stage_duration_seconds")
+          .Help("Stages of a change of the primary, by reason: detect (last sign of life to the "
+                "decision), promote (to the new primary's answer), endpoint (to the written "
+                "primary endpoint).")
+          .Register(registry);
   std::mutex mutex;
   std::map<std::string, GroupGauges> groups;
 
@@ -161,6 +170,12 @@ void Metrics::CountFailover(const std::string& group, const std::string& reason,
   labels["reason"] = reason;
   impl_->failovers.Add(labels).Increment();
   impl_->failover_seconds.Add({{"reason", reason}}, kFailoverSeconds)
+      .Observe(Seconds(duration_ms));
+}
+
+void Metrics::CountFailoverStage(const std::string& reason, const std::string& stage,
+                                 std::int64_t duration_ms) {
+  impl_->failover_stage_seconds.Add({{"reason", reason}, {"stage", stage}}, kStageSeconds)
       .Observe(Seconds(duration_ms));
 }
 

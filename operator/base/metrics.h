@@ -33,6 +33,9 @@ class Metrics {
   void SetGroup(const std::string& group, const GroupFigures& figures);
   void CountFailover(const std::string& group, const std::string& reason,
                      std::int64_t duration_ms);
+  // One stage of it: detect, promote, endpoint.
+  void CountFailoverStage(const std::string& reason, const std::string& stage,
+                          std::int64_t duration_ms);
   void RemoveGroup(const std::string& group);
 
   // Prometheus' text format.

@@ -63,6 +63,9 @@ FailoverSpec ParseFailover(const Json& json) {
                                           failover.unresponsive_after_ms);
   failover.unproven_after_seconds = number("unprovenAfterSeconds",
                                            failover.unproven_after_seconds);
+  failover.cool_down_seconds = number("coolDownSeconds", failover.cool_down_seconds);
+  failover.test_failovers_per_day =
+      number("testFailoversPerDay", failover.test_failovers_per_day);
   return failover;
 }
 
@@ -104,6 +107,7 @@ GroupSpec ParseSpec(const Json& json, std::string* error) {
     spec.auth_secret_ref = SecretKeyRef{Str(Child(auth, "name")),
                                         Str(Child(auth, "key"), "password")};
   }
+  spec.primary_cluster_id = Str(Child(json, "primaryClusterID"));
   spec.paused = Bool(Child(json, "paused"));
   if (Str(Child(json, "deletionPolicy")) == "Delete") {
     spec.deletion_policy = DeletionPolicy::kDelete;
@@ -112,39 +116,65 @@ GroupSpec ParseSpec(const Json& json, std::string* error) {
 }
 
 Stage ParseStage(const std::string& text) {
-  if (text == "detaching") return Stage::kDetaching;
   if (text == "promoting") return Stage::kPromoting;
   if (text == "switching") return Stage::kSwitching;
+  if (text == "returning") return Stage::kReturning;
   return Stage::kNone;
 }
 
 std::string StageText(Stage stage) {
   switch (stage) {
-    case Stage::kDetaching: return "detaching";
     case Stage::kPromoting: return "promoting";
     case Stage::kSwitching: return "switching";
+    case Stage::kReturning: return "returning";
     case Stage::kNone: break;
   }
   return "none";
+}
+
+// 0 where there is none.
+WallMs WallOf(const Json& text) {
+  return text.is_string() ? ParseRfc3339(text.get<std::string>()) : 0;
 }
 
 void ParseHistory(const Json& json, NodeGroupRecord& record) {
   const Json& transition = Child(json, "transition");
   if (transition.is_object()) {
     record.transition = Transition{
-        Str(Child(transition, "id")),       Str(Child(transition, "fromUID")),
-        Str(Child(transition, "fromName")), Str(Child(transition, "toUID")),
-        Str(Child(transition, "toName")),   Str(Child(transition, "reason")),
+        Str(Child(transition, "id")),        Str(Child(transition, "fromUID")),
+        Str(Child(transition, "fromName")),  Str(Child(transition, "fromRunID")),
+        Str(Child(transition, "fromContainerID")), Str(Child(transition, "toUID")),
+        Str(Child(transition, "toName")),    Str(Child(transition, "reason")),
         ParseStage(Str(Child(transition, "stage"))),
         ParseRfc3339(Str(Child(transition, "startedAt"))),
-        Int(Child(transition, "lostBytesMax"), -1)};
+        Int(Child(transition, "lostBytesMax"), -1),
+        Int(Child(transition, "detectMilliseconds"), -1),
+        Bool(Child(transition, "planned"))};
   }
   const Json& last = Child(json, "lastFailover");
   if (last.is_object()) {
     record.last_failover = LastFailover{
         Str(Child(last, "id")), Str(Child(last, "from")), Str(Child(last, "to")),
         Str(Child(last, "reason")), ParseRfc3339(Str(Child(last, "finishedAt"))),
-        Int(Child(last, "durationMilliseconds")), Int(Child(last, "lostBytesMax"), -1)};
+        Int(Child(last, "durationMilliseconds")), Int(Child(last, "lostBytesMax"), -1),
+        Int(Child(last, "detectMilliseconds"), -1), Int(Child(last, "promoteMilliseconds"), -1),
+        Int(Child(last, "endpointMilliseconds"), -1), Bool(Child(last, "planned")),
+        Bool(Child(last, "recovered")), static_cast<int>(Int(Child(last, "streak"))),
+        WallOf(Child(last, "lastAutomaticAt"))};
+  }
+}
+
+void ParseTests(const Json& json, NodeGroupRecord& record) {
+  const Json& test = Child(json, "testFailover");
+  if (test.is_object()) {
+    record.test_failover = TestFailover{
+        Str(Child(test, "id")), Str(Child(test, "state")), Str(Child(test, "message")),
+        Str(Child(test, "from")), Str(Child(test, "fromRunID")), Str(Child(test, "to")),
+        Str(Child(test, "reason")), WallOf(Child(test, "startedAt")),
+        Int(Child(test, "durationMilliseconds"), -1), Int(Child(test, "lostBytesMax"), -1)};
+  }
+  for (const std::string& text : Strings(Child(json, "testFailoverTimes"))) {
+    record.test_failovers.push_back(ParseRfc3339(text));
   }
 }
 
@@ -175,6 +205,7 @@ NodeGroupRecord ParseRecord(const Json& json) {
   record.members = Strings(Child(json, "members"));
   record.suspects = Strings(Child(json, "suspects"));
   ParseHistory(json, record);
+  ParseTests(json, record);
   return record;
 }
 
@@ -228,6 +259,42 @@ const char* StatusText(ConditionStatus status) {
                                              : "Unknown";
 }
 
+void RenderHistory(const NodeGroupRecord& record, Json& json) {
+  if (record.transition) {
+    const Transition& t = *record.transition;
+    json["transition"] = {{"id", t.id}, {"fromUID", t.from_uid}, {"fromName", t.from_name},
+                          {"fromRunID", t.from_run_id}, {"fromContainerID", t.from_container_id},
+                          {"toUID", t.to_uid}, {"toName", t.to_name}, {"reason", t.reason},
+                          {"stage", StageText(t.stage)},
+                          {"startedAt", FormatRfc3339Micro(t.started_wall_ms)},
+                          {"lostBytesMax", t.lost_bytes_max},
+                          {"detectMilliseconds", t.detect_ms}, {"planned", t.planned}};
+  }
+  if (record.last_failover) {
+    const LastFailover& f = *record.last_failover;
+    Json& last = json["lastFailover"];
+    last = {{"id", f.id}, {"from", f.from_name}, {"to", f.to_name}, {"reason", f.reason},
+            {"finishedAt", FormatRfc3339Micro(f.finished_wall_ms)},
+            {"durationMilliseconds", f.duration_ms}, {"lostBytesMax", f.lost_bytes_max},
+            {"detectMilliseconds", f.detect_ms}, {"promoteMilliseconds", f.promote_ms},
+            {"endpointMilliseconds", f.endpoint_ms}, {"planned", f.planned},
+            {"recovered", f.recovered}, {"streak", f.streak}};
+    if (f.automatic_wall_ms > 0) last["lastAutomaticAt"] = FormatRfc3339Micro(f.automatic_wall_ms);
+  }
+  if (record.test_failover) {
+    const TestFailover& t = *record.test_failover;
+    json["testFailover"] = {{"id", t.id}, {"state", t.state}, {"message", t.message},
+                            {"from", t.from_name}, {"fromRunID", t.from_run_id},
+                            {"to", t.to_name}, {"reason", t.reason},
+                            {"startedAt", FormatRfc3339Micro(t.started_wall_ms)},
+                            {"durationMilliseconds", t.duration_ms},
+                            {"lostBytesMax", t.lost_bytes_max}};
+  }
+  for (const WallMs at : record.test_failovers) {
+    json["testFailoverTimes"].push_back(FormatRfc3339Micro(at));
+  }
+}
+
 Json RenderRecord(const NodeGroupRecord& record) {
   Json json;
   json["nodeGroupID"] = record.node_group_id;
@@ -250,22 +317,7 @@ Json RenderRecord(const NodeGroupRecord& record) {
   }
   json["members"] = record.members;
   json["suspects"] = record.suspects;
-  if (record.transition) {
-    const Transition& t = *record.transition;
-    json["transition"] = {{"id", t.id}, {"fromUID", t.from_uid}, {"fromName", t.from_name},
-                          {"toUID", t.to_uid}, {"toName", t.to_name}, {"reason", t.reason},
-                          {"stage", StageText(t.stage)},
-                          {"startedAt", FormatRfc3339Micro(t.started_wall_ms)},
-                          {"lostBytesMax", t.lost_bytes_max}};
-  }
-  if (record.last_failover) {
-    const LastFailover& f = *record.last_failover;
-    json["lastFailover"] = {{"id", f.id}, {"from", f.from_name}, {"to", f.to_name},
-                            {"reason", f.reason},
-                            {"finishedAt", FormatRfc3339Micro(f.finished_wall_ms)},
-                            {"durationMilliseconds", f.duration_ms},
-                            {"lostBytesMax", f.lost_bytes_max}};
-  }
+  RenderHistory(record, json);
   return json;
 }
 
@@ -295,6 +347,7 @@ Group ParseGroup(const Json& object) {
     group.meta.has_finalizer = group.meta.has_finalizer || name == kFinalizer;
   }
   group.meta.forget_requested = Child(Child(meta, "annotations"), kForgetAnnotation).is_string();
+  group.meta.test_failover_id = Str(Child(Child(meta, "annotations"), kTestFailoverAnnotation));
   group.spec = ParseSpec(Child(object, "spec"), &group.spec_error);
   const Json& status = Child(object, "status");
   group.view = ParseView(status);

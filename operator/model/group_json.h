@@ -15,6 +15,8 @@ inline constexpr char kResource[] = "replicationgroups";
 inline constexpr char kFinalizer[] = "regroup.dev/members";
 // Set by a human when a member's node will never return and the group must go all the same.
 inline constexpr char kForgetAnnotation[] = "regroup.dev/forget-unreachable-members";
+// Each new value asks for one TestFailover; the value is its id in status and Events.
+inline constexpr char kTestFailoverAnnotation[] = "regroup.dev/test-failover";
 
 Group ParseGroup(const Json& object);
 

@@ -110,6 +110,7 @@ struct NodeView {
   std::string zone;
   bool ready = false;
   bool schedulable = false;     // not cordoned, no taint that the group does not tolerate
+  bool draining = false;        // cordoned, or tainted by an autoscaler that removes it
   bool out_of_service = false;  // taint node.kubernetes.io/out-of-service
 };
 
@@ -122,7 +123,7 @@ struct Member {
 };
 
 enum class OwnedKind {
-  kSecret, kConfigMap, kPrimaryService, kReaderService, kPodDisruptionBudget,
+  kSecret, kConfigMap, kPrimaryService, kReaderService, kPrimaryBudget, kReplicaBudget,
 };
 
 enum class OwnedState {
@@ -176,6 +177,13 @@ struct Memory {
   std::map<std::string, MonoMs> node_lost_since;   // by zone: for zone_wait_seconds
   std::map<std::string, MonoMs> ready_since;       // by node: Ready without a break since then
   std::map<std::string, MonoMs> vanished_since;    // by UID: a member whose pod object is gone
+  std::map<std::string, MonoMs> shut_at;  // by run id or pod UID: when its end was last asked for
+  MonoMs switch_given_up_at = 0;          // when a switchover last went back; 0: none did
+  // The transition under way, for the stages' times; 0 where another leader did it.
+  std::string decided_id;
+  MonoMs decided_at = 0;
+  MonoMs promoted_at = 0;
+  MonoMs endpoint_at = 0;
   MonoMs leading_since = 0;
 };
 

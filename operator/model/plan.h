@@ -26,6 +26,7 @@ enum class EngineChange {
   kGuardOff,     // CONFIG SET min-replicas-to-write 0
   kCutClients,   // CLIENT KILL TYPE normal, TYPE pubsub (rule old-clients)
   kSetConfig,    // CONFIG SET of `config`
+  kShutdown,     // SHUTDOWN NOSAVE NOW, alone: ends the process (rule kill-not-wait, TestFailover)
   kSetAcl,       // ACL SETUSER default …, from the group's Secret
 };
 
@@ -36,6 +37,9 @@ struct EngineEffect {
   std::string address;  // kFollow
   int port = 0;         // kFollow
   std::map<std::string, std::string> config;  // kSetConfig
+  // kPromote of a planned change: in the same round, once this member has acknowledged its fence
+  // and the new primary has read all that it had (rule planned: no API call in between).
+  std::string after_uid;
   std::string reason;
 };
 
@@ -103,6 +107,7 @@ struct Plan {
   std::vector<std::string> why;           // one sentence a decision, for the log
   std::int64_t requeue_ms = -1;           // look again after this long even if nothing wakes us
   Attention attention = Attention::kRest;
+  std::string failover_id;                // of the failover that this pass works on; may be empty
 };
 
 // The rules of design section 4 that the simulator can switch off, to prove that it would notice.
@@ -119,9 +124,12 @@ struct PlanOptions {
   bool nothing_promotable = true;
   bool endpoints = true;
   bool no_record = true;
+  bool kill_not_wait = true;
   bool not_on_one_view = true;
+  bool planned = true;
   bool old_clients = true;
   bool removal = true;
+  bool cool_down = true;
   bool one_group = true;
   bool uid_preconditions = true;
   bool quiet = true;

@@ -63,7 +63,9 @@ struct FailoverSpec {
   int write_guard_lag_seconds = 2;          // min-replicas-max-lag
   int unreachable_after_ms = 1500;          // Gone: no TCP acknowledgement from the host
   int unresponsive_after_ms = 5000;         // Hung: TCP acknowledges, no reply
-  int unproven_after_seconds = 60;          // 0: never promote without proof (failover issue)
+  int unproven_after_seconds = 60;          // 0: never promote without proof
+  int cool_down_seconds = 10;               // rule cool-down: the first pause, doubled each time
+  int test_failovers_per_day = 15;          // ElastiCache's quota: in any 24 hours
   bool operator==(const FailoverSpec&) const = default;
 };
 
@@ -83,6 +85,7 @@ struct GroupSpec {
   FailoverSpec failover;
   Placement placement;
   std::optional<SecretKeyRef> auth_secret_ref;
+  std::string primary_cluster_id;  // the member that shall be the primary; empty: any
   bool paused = false;
   DeletionPolicy deletion_policy = DeletionPolicy::kRetain;
   bool operator==(const GroupSpec&) const = default;
@@ -118,21 +121,26 @@ struct PrimaryRef {
 // transition before it starts anything else (source: ScyllaDB's topology coordinator).
 enum class Stage {
   kNone,
-  kDetaching,  // the suspect is being proven silent; replicas let go of it
-  kPromoting,  // the CAS of epoch + 1 is made; the new primary may or may not have been told
-  kSwitching,  // the new primary answers as primary; slices and followers are being moved
+  kPromoting,  // the old primary is silent; the new one may or may not have been told
+  kSwitching,  // planned: the old primary is fenced, the new one reads its last writes, then it is
+               // told. writeGuard and inSync are still those of the old one
+  kReturning,  // planned, given up: once the new one is surely fenced or dead, the old one is granted
 };
 
 struct Transition {
   std::string id;        // unique in the group; every log line and Event of the failover carries it
   std::string from_uid;  // may be empty (bootstrap)
   std::string from_name;
+  std::string from_run_id;        // kSwitching and kReturning: the process that may be granted again
+  std::string from_container_id;
   std::string to_uid;    // empty until chosen
   std::string to_name;
   std::string reason;    // an Event reason: PrimaryProcessDied, PrimaryUnreachable, PrimaryDeleted…
   Stage stage = Stage::kNone;
   WallMs started_wall_ms = 0;
   std::int64_t lost_bytes_max = -1;  // what the new primary lacks of the old one's; -1: unknown
+  std::int64_t detect_ms = -1;       // from the old primary's last sign of life to the decision
+  bool planned = false;
   bool operator==(const Transition&) const = default;
 };
 
@@ -142,9 +150,33 @@ struct LastFailover {
   std::string to_name;
   std::string reason;
   WallMs finished_wall_ms = 0;
-  std::int64_t duration_ms = 0;
+  std::int64_t duration_ms = 0;      // from the decision to the end
   std::int64_t lost_bytes_max = -1;  // -1: unknown
+  // The stages; -1 where another leader began the work. Detection comes before duration_ms.
+  std::int64_t detect_ms = -1;
+  std::int64_t promote_ms = -1;      // from the decision to the new primary's answer
+  std::int64_t endpoint_ms = -1;     // from there to the written primary endpoint
+  bool planned = false;
+  bool recovered = false;            // every member has been in sync since
+  // Rule cool-down counts automatic failovers that followed each other closely.
+  int streak = 0;
+  WallMs automatic_wall_ms = 0;      // when the last automatic one ended; 0: there was none
   bool operator==(const LastFailover&) const = default;
+};
+
+// A TestFailover, as ElastiCache has it: asked for once by annotation, its result kept here.
+struct TestFailover {
+  std::string id;       // the annotation's value
+  std::string state;    // running, completed, refused, failed
+  std::string message;  // for people: what happened, or what to do
+  std::string from_name;
+  std::string from_run_id;
+  std::string to_name;
+  std::string reason;   // of the failover that it caused
+  WallMs started_wall_ms = 0;
+  std::int64_t duration_ms = -1;
+  std::int64_t lost_bytes_max = -1;
+  bool operator==(const TestFailover&) const = default;
 };
 
 // The durable record of one node group (design section 4). Changed only by compare-and-swap on the
@@ -161,6 +193,8 @@ struct NodeGroupRecord {
   std::vector<std::string> suspects;   // once granted, not yet proven silent
   std::optional<Transition> transition;
   std::optional<LastFailover> last_failover;
+  std::optional<TestFailover> test_failover;
+  std::vector<WallMs> test_failovers;  // when those of the last 24 hours began, for the quota
   bool operator==(const NodeGroupRecord&) const = default;
 };
 
@@ -212,6 +246,7 @@ struct GroupMeta {
   bool deleting = false;
   bool has_finalizer = false;
   bool forget_requested = false;  // the documented escape annotation
+  std::string test_failover_id;   // annotation regroup.dev/test-failover; empty: none asked for
   bool operator==(const GroupMeta&) const = default;
 };
 

@@ -82,6 +82,8 @@ Result<void> CheckTimes(const GroupSpec& spec) {
         Range{"failover.unresponsiveAfterMilliseconds", failover.unresponsive_after_ms, 1000,
               600'000},
         Range{"failover.unprovenAfterSeconds", failover.unproven_after_seconds, 0, 86'400},
+        Range{"failover.coolDownSeconds", failover.cool_down_seconds, 0, 3600},
+        Range{"failover.testFailoversPerDay", failover.test_failovers_per_day, 0, 1000},
         Range{"placement.zoneWaitSeconds", spec.placement.zone_wait_seconds, 0, 86'400}}) {
     if (range.value >= range.low && range.value <= range.high) continue;
     return Bad(std::string("spec.") + range.field + " must be from " + std::to_string(range.low) +
@@ -96,6 +98,10 @@ Result<void> ValidateSpec(const GroupMeta& meta, const GroupSpec& spec) {
   if (Result<void> shape = CheckShape(meta, spec); !shape) return shape;
   if (Result<void> available = CheckAvailability(spec); !available) return available;
   if (Result<void> times = CheckTimes(spec); !times) return times;
+  if (!spec.primary_cluster_id.empty() && spec.primary_cluster_id.rfind(meta.name + "-", 0) != 0) {
+    return Bad("spec.primaryClusterID must name a member of this group, for example " +
+               MemberName(meta, 2) + ".");
+  }
   for (const auto& [name, value] : spec.parameters) {
     Result<void> checked = CheckParameter(spec.engine, spec.engine_version, name, value);
     if (!checked) return checked;

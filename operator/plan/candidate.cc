@@ -85,11 +85,11 @@ std::int64_t OffsetOf(const Observed& seen, const Member& member) {
 }
 
 Choice ChooseCandidate(const Observed& seen, const model::PlanOptions& options,
-                       const std::string& exclude_uid) {
+                       const std::string& exclude_uid, const FitsFn& fits) {
   Choice choice;
   Rank best;
   for (const Member& member : seen.members) {
-    if (member.uid == exclude_uid) continue;
+    if (member.uid == exclude_uid || (fits && !fits(member))) continue;
     const std::string refusal = Refusal(seen, options, member, exclude_uid);
     if (!refusal.empty()) {
       choice.why_not += (choice.why_not.empty() ? "" : "; ") + member.name + " " + refusal;

@@ -3,6 +3,7 @@
 // Thread: pure functions.
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "operator/model/observed.h"
@@ -17,9 +18,11 @@ struct Choice {
 };
 
 // The best in-sync replica: newest lineage, then greatest offset, then a zone that keeps the
-// spread, then the name. `exclude_uid` is the old primary.
+// spread, then the name. `exclude_uid` is the old primary. With `fits` only members for which it
+// holds are looked at.
+using FitsFn = std::function<bool(const model::Member&)>;
 Choice ChooseCandidate(const model::Observed& seen, const model::PlanOptions& options,
-                       const std::string& exclude_uid);
+                       const std::string& exclude_uid, const FitsFn& fits = nullptr);
 
 // For memory-only groups whose primary's data cannot return: the best holder of the recorded
 // lineage, in sync or not.

@@ -18,6 +18,8 @@ struct Context {
   model::Plan plan;
   std::string blocked;  // why the group cannot do its main job now, in words for a user
   std::string blocked_reason;
+  std::string pending;  // what the spec asks for and cannot be had yet, while the group serves
+  std::string pending_reason;
   bool stalled = false;  // needs a human
   bool hurry = false;    // the next step of a failover is milliseconds away: no pod is made now
   std::string leaving_uid;  // the member that a smaller group lets go of
@@ -64,6 +66,24 @@ inline const model::PodView* LastPod(const model::Member& member) {
 inline std::string ContainerOf(const model::Member& member) {
   const model::PodView* pod = LastPod(member);
   return pod == nullptr ? "" : pod->container_id;
+}
+// An engine change of the process that answers at that member now.
+inline model::EngineEffect ChangeOf(const model::Member& member, model::EngineChange change,
+                                    std::string reason) {
+  model::EngineEffect effect;
+  effect.uid = member.uid;
+  effect.run_id = RunOf(member);
+  effect.change = change;
+  effect.reason = std::move(reason);
+  return effect;
+}
+// A fence or detach that this leadership made. Void for another process, and once a younger INFO
+// shows that the member was told to follow again.
+inline const model::Memory::Ack* AckOf(const model::Observed& seen, const model::Member& member) {
+  const auto found = seen.memory.fenced.find(member.uid);
+  if (found == seen.memory.fenced.end() || found->second.run_id != RunOf(member)) return nullptr;
+  const bool undone = member.engine.facts_at > found->second.at && !member.engine.facts->fenced();
+  return undone ? nullptr : &found->second;
 }
 inline bool Contains(const std::vector<std::string>& list, const std::string& value) {
   for (const std::string& item : list) {

@@ -3,7 +3,11 @@
 #include <algorithm>
 
 #include "operator/plan/candidate.h"
+#include "operator/plan/cool_down.h"
 #include "operator/plan/endpoints.h"
+#include "operator/plan/kill_not_wait.h"
+#include "operator/plan/switchover.h"
+#include "operator/plan/test_failover.h"
 
 namespace regroup::plan {
 
@@ -18,23 +22,6 @@ namespace {
 constexpr std::int64_t kGuardMarginMs = 2500;
 constexpr std::int64_t kCatchUpMs = 1000;  // how long a candidate may drain a fenced primary's tail
 constexpr std::int64_t kFastMs = 10;
-
-EngineEffect Change(const Member& member, EngineChange change, const std::string& reason) {
-  EngineEffect effect;
-  effect.uid = member.uid;
-  effect.run_id = RunOf(member);
-  effect.change = change;
-  effect.reason = reason;
-  return effect;
-}
-
-// Void for another process, and once a younger INFO shows that the member was told to follow again.
-const model::Memory::Ack* AckOf(const Observed& seen, const Member& member) {
-  const auto found = seen.memory.fenced.find(member.uid);
-  if (found == seen.memory.fenced.end() || found->second.run_id != RunOf(member)) return nullptr;
-  const bool undone = member.engine.facts_at > found->second.at && !member.engine.facts->fenced();
-  return undone ? nullptr : &found->second;
-}
 
 // When the link of a member of the record was proven cut; -1: it is not.
 MonoMs DetachedAt(const Observed& seen, const Member& member) {
@@ -54,18 +41,6 @@ bool StillReading(const Context& context, const std::string& primary_uid, MonoMs
     if (member.engine.facts->link_up || member.engine.facts_at < since) return true;
   }
   return false;
-}
-
-void Promote(Context& context, const std::string& uid, const std::string& run_id,
-             const std::string& reason) {
-  EngineEffect effect;
-  effect.uid = uid;
-  effect.run_id = run_id;
-  effect.change = EngineChange::kPromote;
-  effect.reason = reason;
-  context.Do(effect);
-  context.Watch(model::Attention::kUrgent);
-  context.LookAgain(kFastMs);
 }
 
 void CloseLineage(Context& context, std::int64_t offset) {
@@ -98,7 +73,7 @@ bool DetachRound(Context& context, const Fault& fault, const std::string& reason
     if (is_old && fault.kind == FaultKind::kRestarted && member.engine.facts->fenced()) continue;
     if (AckOf(seen, member) == nullptr) {
       // A replica never took writes: its readers stay.
-      context.Do(Change(member, is_old ? EngineChange::kFence : EngineChange::kDetach,
+      context.Do(ChangeOf(member, is_old ? EngineChange::kFence : EngineChange::kDetach,
                         (is_old ? "the old primary: " : "from the old primary: ") + reason));
     }
   }
@@ -246,6 +221,18 @@ void ChooseAndGrant(Context& context, const Fault& fault, const std::string& rea
 
 }  // namespace
 
+void Promote(Context& context, const std::string& uid, const std::string& run_id,
+             const std::string& reason) {
+  EngineEffect effect;
+  effect.uid = uid;
+  effect.run_id = run_id;
+  effect.change = EngineChange::kPromote;
+  effect.reason = reason;
+  context.Do(effect);
+  context.Watch(model::Attention::kUrgent);
+  context.LookAgain(kFastMs);
+}
+
 Silence ProveSilence(const Observed& seen, const model::PlanOptions& options, const Fault& fault) {
   Silence silence;
   const model::NodeGroupRecord& record = seen.group.record;
@@ -258,7 +245,9 @@ Silence ProveSilence(const Observed& seen, const model::PlanOptions& options, co
     silence.proven = true;
     return silence;
   }
-  if (!record.write_guard) {
+  const bool of_another =
+      record.transition && record.transition->stage != model::Stage::kPromoting;
+  if (!record.write_guard || of_another) {
     silence.missing = "the write guard was not on, so " + record.primary->name +
                       " may still take writes";
     return silence;
@@ -314,6 +303,10 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
   transition.reason = reason;
   transition.stage = model::Stage::kPromoting;
   transition.started_wall_ms = context.seen.wall_now;
+  if (old_member != nullptr && old_member->engine.last_heard > 0) {
+    transition.detect_ms = std::max<std::int64_t>(
+        context.seen.now - std::max(old_member->engine.last_heard, old_member->engine.fin_at), 0);
+  }
   // Only a fence tells how far the old primary had come.
   if (ack != nullptr && offset >= 0) {
     transition.lost_bytes_max = std::max<std::int64_t>(ack->offset - offset, 0);
@@ -326,6 +319,32 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
 void Regrant(Context& context, const Member& member, const std::string& reason) {
   Grant(context, member, member.engine.facts->offset, reason);
 }
+
+namespace {
+
+bool WithoutProof(Context& context, const Fault& fault, const Silence& silence);
+
+std::string NextId(const model::NodeGroupRecord& record) {
+  return record.node_group_id + "-" + std::to_string(record.epoch + 1);
+}
+
+// Rule cool-down: a death that is proven never waits.
+bool CoolingDown(Context& context, const Fault& fault) {
+  if (fault.kind != FaultKind::kGone && fault.kind != FaultKind::kHung &&
+      fault.kind != FaultKind::kVanished) {
+    return false;
+  }
+  const std::int64_t left_ms = CoolDownLeftMs(context.seen, context.options);
+  if (left_ms == 0) return false;
+  context.Say("the next failover waits: the last one was a moment ago");
+  context.Block("CoolingDown", "The primary " + context.record().primary->name + " failed (" +
+                fault.words + ") soon after a failover; the next one waits, up to "
+                "spec.failover.coolDownSeconds and twice as long each time.");
+  context.LookAgain(left_ms);
+  return true;
+}
+
+}  // namespace
 
 void PlanFailover(Context& context, const Fault& fault, const std::string& reason) {
   context.Watch(model::Attention::kUrgent);
@@ -343,29 +362,50 @@ void PlanFailover(Context& context, const Fault& fault, const std::string& reaso
     context.LookAgain(1000);
     return;
   }
+  if (CoolingDown(context, fault)) return;
+  context.plan.failover_id = NextId(context.record());
   if (fault.kind == FaultKind::kDead || fault.kind == FaultKind::kRestarted) {
     const MonoMs ended = old_primary == nullptr ? 0 : old_primary->engine.fin_at;
     if (StillReading(context, old_uid, ended)) return;
   }
+  if (old_primary != nullptr) PlanKill(context, fault, *old_primary);
   if (DetachRound(context, fault, reason)) return;
   const Silence silence = ProveSilence(context.seen, context.options, fault);
-  if (!silence.proven) {
-    context.Say("wait for proof that " + name + " is silent: " +
-                (silence.missing.empty() ? "the write guard takes hold" : silence.missing));
-    if (!silence.missing.empty()) {
-      context.Block("PrimaryNotProvenSilent",
-                    "The primary " + name + " does not answer (" + fault.words + "), but " +
-                        silence.missing + "; no replica is promoted while that is open.");
-    }
-    context.LookAgain(silence.ready_at > 0 ? silence.ready_at - context.seen.now : 200);
-    return;
-  }
+  if (!silence.proven && !WithoutProof(context, fault, silence)) return;
   if (!context.spec().automatic_failover_enabled && !lone) {
     NothingPromotable(context, fault, "automatic failover is off");
     return;
   }
   ChooseAndGrant(context, fault, reason);
 }
+
+namespace {
+
+// Why silence is not proven yet; true once a replica may be promoted all the same.
+bool WithoutProof(Context& context, const Fault& fault, const Silence& silence) {
+  const std::string& name = context.record().primary->name;
+  if (!silence.missing.empty()) {
+    const Unproven unproven = MayPromoteUnproven(context.seen, context.options);
+    if (unproven.allowed) {
+      const std::string words = "A replica takes over from " + name + " without proof that it is "
+                                "silent: " + silence.missing + ", and Kubernetes has lost the "
+                                "nodes. If it is still reachable for clients, both take writes.";
+      context.Say(words);
+      context.Do(model::EmitEvent{true, "PromotedWithoutProof", words});
+      return true;
+    }
+    context.Block("PrimaryNotProvenSilent",
+                  "The primary " + name + " does not answer (" + fault.words + "), but " +
+                      silence.missing + "; no replica is promoted while that is open.");
+    if (unproven.waits_ms > 0) context.LookAgain(unproven.waits_ms);
+  }
+  context.Say("wait for proof that " + name + " is silent: " +
+              (silence.missing.empty() ? "the write guard takes hold" : silence.missing));
+  context.LookAgain(silence.ready_at > 0 ? silence.ready_at - context.seen.now : 200);
+  return false;
+}
+
+}  // namespace
 
 // The new primary does not answer as the process that was granted: the next one only when it is
 // proven dead.
@@ -392,11 +432,83 @@ std::string LossWords(std::int64_t lost_bytes_max) {
 
 }  // namespace
 
+namespace {
+
+// What the new primary lacks, by the old one's own word once it is fenced; -1: nobody can tell.
+std::int64_t LostBytes(const Context& context, const model::EngineFacts& head) {
+  const model::Transition& done = *context.record().transition;
+  const Member* from = context.seen.FindMember(done.from_uid);
+  if (from == nullptr || !Answers(*from) || !from->engine.facts->fenced()) {
+    return done.lost_bytes_max;
+  }
+  const model::EngineFacts& old = *from->engine.facts;
+  const bool same_history = head.repl_id2 == old.repl_id && head.second_repl_offset > 0;
+  if (!same_history) return done.lost_bytes_max;
+  return std::max<std::int64_t>(old.offset - (head.second_repl_offset - 1), 0);
+}
+
+model::LastFailover Finished(const Context& context, const model::EngineFacts& head) {
+  const model::Transition& done = *context.record().transition;
+  const model::Memory& memory = context.seen.memory;
+  model::LastFailover last;
+  last.id = done.id;
+  last.from_name = done.from_name;
+  last.to_name = done.to_name;
+  last.reason = done.reason;
+  last.finished_wall_ms = context.seen.wall_now;
+  last.duration_ms = context.seen.wall_now - done.started_wall_ms;
+  last.lost_bytes_max = LostBytes(context, head);
+  last.detect_ms = done.detect_ms;
+  last.planned = done.planned;
+  last.recovered = done.planned;  // nobody was lost
+  if (memory.decided_id == done.id && memory.promoted_at > 0 && memory.endpoint_at > 0) {
+    last.promote_ms = memory.promoted_at - memory.decided_at;
+    last.endpoint_ms = memory.endpoint_at - memory.promoted_at;
+  }
+  CountInCoolDown(context.seen, last);
+  return last;
+}
+
+// ElastiCache's order: the failover is completed, then the lost node is recovered.
+void CloseFailover(Context& context, const model::EngineFacts& head) {
+  const model::LastFailover last = Finished(context, head);
+  context.next.last_failover = last;
+  FinishTest(context, last);
+  context.Do(model::EmitEvent{!last.planned, "FailoverCompleted",
+                              "Failover from primary node " + last.from_name +
+                                  " to replica node " + last.to_name + " completed (" +
+                                  last.reason + ", epoch " +
+                                  std::to_string(context.record().epoch) + "). " +
+                                  LossWords(last.lost_bytes_max)});
+  if (!last.recovered) {
+    context.Do(model::EmitEvent{false, "RecoveringNodes",
+                                "Recovering cache nodes " + last.from_name});
+  }
+}
+
+}  // namespace
+
+void PlanRecovered(Context& context) {
+  auto& last = context.next.last_failover;
+  if (!last || last->recovered || context.next.transition) return;
+  if (static_cast<int>(context.next.in_sync.size()) < context.spec().replicas) return;
+  last->recovered = true;
+  context.Do(model::EmitEvent{false, "RecoveredNodes",
+                              "Finished recovery for cache nodes " + last->from_name});
+}
+
 void PlanTransition(Context& context) {
   const model::PrimaryRef& granted = *context.record().primary;
   const Member* member = context.seen.FindMember(granted.uid);
   context.Watch(model::Attention::kUrgent);
   context.LookAgain(kFastMs);
+  const model::Stage stage = context.record().transition->stage;
+  const bool took_over = member != nullptr && Answers(*member) &&
+                         RunOf(*member) == granted.run_id && member->engine.facts->is_primary;
+  if (stage == model::Stage::kReturning || (stage == model::Stage::kSwitching && !took_over)) {
+    PlanHandOver(context);
+    return;
+  }
   if (member == nullptr || !Answers(*member) || RunOf(*member) != granted.run_id) {
     PlanLostGrant(context);
     return;
@@ -414,19 +526,14 @@ void PlanTransition(Context& context) {
     context.Do(model::EmitEvent{false, "PrimaryRestored",
                                 done.to_name + " is the primary again: " + done.reason + "."});
   } else if (!done.from_uid.empty()) {
-    model::LastFailover last{done.id, done.from_name, done.to_name, done.reason,
-                             context.seen.wall_now,
-                             context.seen.wall_now - done.started_wall_ms,
-                             done.lost_bytes_max};
-    context.next.last_failover = last;
-    context.Do(model::EmitEvent{true, "FailoverCompleted",
-                                done.to_name + " is the primary now, epoch " +
-                                    std::to_string(context.record().epoch) + "; " +
-                                    done.from_name + " was replaced: " + done.reason + ". " +
-                                    LossWords(done.lost_bytes_max)});
+    CloseFailover(context, facts);
   } else {
     context.Do(model::EmitEvent{false, "PrimaryGranted",
                                 done.to_name + " is the first primary."});
+  }
+  if (stage == model::Stage::kSwitching) {  // they were the old primary's
+    context.next.write_guard = false;
+    context.next.in_sync.clear();
   }
   context.next.transition.reset();
 }

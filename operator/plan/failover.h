@@ -19,6 +19,13 @@ void PlanLostGrant(Context& context);
 // A transition whose CAS is made: tell the new primary, move its slice, close the transition.
 void PlanTransition(Context& context);
 
+// Every member is in sync again after a failover: the Event that ElastiCache closes it with.
+void PlanRecovered(Context& context);
+
+// Tells the granted member that it is the primary.
+void Promote(Context& context, const std::string& uid, const std::string& run_id,
+             const std::string& reason);
+
 // No record, or an older one than the engines show.
 void PlanBootstrap(Context& context);
 

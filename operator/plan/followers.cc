@@ -19,15 +19,6 @@ constexpr std::int64_t kInSyncLagSeconds = 1;
 constexpr std::int64_t kSyncPollMs = 100;
 constexpr std::int64_t kCutAtMs[] = {100, 500, 2000, 5000};
 
-EngineEffect Change(const Member& member, EngineChange change, std::string reason) {
-  EngineEffect effect;
-  effect.uid = member.uid;
-  effect.run_id = RunOf(member);
-  effect.change = change;
-  effect.reason = std::move(reason);
-  return effect;
-}
-
 bool Follows(const Member& member, const Member& primary, int port) {
   const model::EngineFacts& facts = *member.engine.facts;
   const model::PodView* pod = LastPod(primary);
@@ -42,6 +33,8 @@ bool NeedsFullSync(const Member& member, const model::EngineFacts& primary) {
   return !(facts.repl_id == primary.repl_id2 && facts.offset <= primary.second_repl_offset);
 }
 
+}  // namespace
+
 const model::ReplicaLine* LineOf(const model::EngineFacts& primary, const Member& member) {
   if (!member.pod) return nullptr;
   for (const model::ReplicaLine& line : primary.replicas) {
@@ -49,6 +42,8 @@ const model::ReplicaLine* LineOf(const model::EngineFacts& primary, const Member
   }
   return nullptr;
 }
+
+namespace {
 
 bool SyncUnderWay(const model::Observed& seen, const Member& primary, int port) {
   for (const Member& member : seen.members) {
@@ -68,18 +63,22 @@ bool Ready(const Member& member) {
 
 void PlanStrangers(Context& context) {
   const std::string granted = context.record().primary ? context.record().primary->uid : "";
+  const auto& transition = context.record().transition;
+  const bool handing_over = transition && transition->stage != model::Stage::kPromoting;
   for (const Member& member : context.seen.members) {
     if (!Answers(member) || member.uid == granted) continue;
+    // Its fence belongs to the hand-over, in one round with the promotion.
+    if (handing_over && member.uid == transition->from_uid) continue;
     const bool suspect = Contains(context.record().suspects, member.uid);
     const auto ack = context.seen.memory.fenced.find(member.uid);
     const bool acked = ack != context.seen.memory.fenced.end() &&
                        ack->second.run_id == RunOf(member);
     if (member.engine.facts->is_primary) {
-      context.Do(Change(member, EngineChange::kFence, "takes writes without being the primary"));
+      context.Do(ChangeOf(member, EngineChange::kFence, "takes writes without being the primary"));
       context.Watch(model::Attention::kSuspect);
       context.LookAgain(50);
     } else if (suspect && !acked) {
-      context.Do(Change(member, EngineChange::kFence, "was granted once: fenced before all else"));
+      context.Do(ChangeOf(member, EngineChange::kFence, "was granted once: fenced before all else"));
     } else if (suspect) {
       std::erase(context.next.suspects, member.uid);
     }
@@ -106,7 +105,7 @@ void PlanFollowers(Context& context, const Member& primary) {
     if (full && full_sync) continue;
     full_sync = full_sync || full;
     if (!Contains(context.next.members, member.uid)) context.next.members.push_back(member.uid);
-    EngineEffect follow = Change(member, EngineChange::kFollow, "follow " + primary.name);
+    EngineEffect follow = ChangeOf(member, EngineChange::kFollow, "follow " + primary.name);
     follow.address = primary.pod->ip;
     follow.port = port;
     context.Do(follow);
@@ -139,7 +138,7 @@ void PlanInSync(Context& context, const Member& primary) {
   const bool wanted = context.options.write_guard && !now.empty() &&
                       context.spec().failover.write_guard == model::WriteGuardPolicy::kAuto;
   if (wanted && !head.guard_on) {
-    context.Do(Change(primary, EngineChange::kGuardOn, "a replica is in sync"));
+    context.Do(ChangeOf(primary, EngineChange::kGuardOn, "a replica is in sync"));
     context.Watch(model::Attention::kUrgent);
     context.LookAgain(20);
     return;  // the record follows the engine
@@ -156,7 +155,7 @@ void PlanInSync(Context& context, const Member& primary) {
   context.next.guard_lag_seconds =
       confirmed ? lag : std::max(context.record().guard_lag_seconds, lag);
   if (!wanted && (head.guard_on || context.record().write_guard)) {
-    context.Do(Change(primary, EngineChange::kGuardOff,
+    context.Do(ChangeOf(primary, EngineChange::kGuardOff,
                       now.empty() ? "no replica is in sync" : "the guard is off by policy"));
     context.LookAgain(50);
   }
@@ -175,7 +174,7 @@ void PlanOldClients(Context& context) {
       context.LookAgain(due_in_ms);
       continue;
     }
-    context.Do(Change(*member, EngineChange::kCutClients, "clients of the demoted primary"));
+    context.Do(ChangeOf(*member, EngineChange::kCutClients, "clients of the demoted primary"));
     context.LookAgain(100);
   }
 }
@@ -207,23 +206,40 @@ void PlanSettings(Context& context) {
       }
     }
     if (!wanted.empty()) {
-      EngineEffect set = Change(member, EngineChange::kSetConfig, "parameters of the spec");
+      EngineEffect set = ChangeOf(member, EngineChange::kSetConfig, "parameters of the spec");
       set.config = std::move(wanted);
       context.Do(set);
     }
     const auto acl = context.seen.memory.applied_acl.find(run);
     if (!context.seen.acl_hash.empty() && (acl == context.seen.memory.applied_acl.end() ||
                                            acl->second != context.seen.acl_hash)) {
-      context.Do(Change(member, EngineChange::kSetAcl, "the default user's rule"));
+      context.Do(ChangeOf(member, EngineChange::kSetAcl, "the default user's rule"));
     }
   }
 }
 
+namespace {
+
+// Disruption budgets count members by this label, so a replica has it once it holds the data, and
+// keeps it over a break of its link. A member that never had it waits for it without one.
+std::string RoleOf(const Context& context, const Member& member) {
+  if (member.uid == context.record().primary->uid) return "primary";
+  for (const MemberRef& ref : context.next.in_sync) {
+    if (ref.uid == member.uid) return "replica";
+  }
+  const model::EngineFacts& facts = *member.engine.facts;
+  const std::string& was = member.pod->role_label;
+  if (was.empty() || was == "syncing") return was;
+  const bool empty = facts.sync_in_progress || facts.loading || (facts.fenced() && facts.keys == 0);
+  return empty ? "syncing" : "replica";
+}
+
+}  // namespace
+
 void PlanRoleLabels(Context& context) {
   for (const Member& member : context.seen.members) {
     if (!Answers(member) || Deleting(member)) continue;
-    const bool primary = member.uid == context.record().primary->uid;
-    const std::string role = primary ? "primary" : "replica";
+    const std::string role = RoleOf(context, member);
     if (member.pod->role_label != role) {
       context.Do(model::LabelRole{member.name, member.uid, role});
     }

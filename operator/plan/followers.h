@@ -22,6 +22,9 @@ void PlanRoleLabels(Context& context);
 // UIDs whose process is proven dead leave `members` and `suspects`.
 void PlanFarewells(Context& context);
 
+// A member's line in the primary's INFO; none: the primary does not know it.
+const model::ReplicaLine* LineOf(const model::EngineFacts& primary, const model::Member& member);
+
 // The replicas that the primary's own INFO shows online with a small lag (rule following).
 std::vector<model::MemberRef> InSyncNow(const Context& context, const model::Member& primary);
 

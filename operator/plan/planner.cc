@@ -4,7 +4,10 @@
 #include "operator/plan/endpoints.h"
 #include "operator/plan/failover.h"
 #include "operator/plan/followers.h"
+#include "operator/plan/kill_not_wait.h"
 #include "operator/plan/status.h"
+#include "operator/plan/switchover.h"
+#include "operator/plan/test_failover.h"
 #include "operator/plan/topology.h"
 
 namespace regroup::plan {
@@ -106,6 +109,7 @@ void PlanServed(Context& context, const Member& primary) {
   PickLeaving(context, primary);
   PlanFollowers(context, primary);
   PlanInSync(context, primary);
+  PlanRecovered(context);
   PlanFarewells(context);
   PlanRemoval(context);
   PlanReaderSlice(context);
@@ -128,7 +132,8 @@ void PlanServed(Context& context, const Member& primary) {
   }
 }
 
-std::string ReasonOf(const Fault& fault) {
+std::string ReasonOf(const Context& context, const Fault& fault) {
+  if (IsTest(context.record(), context.record().primary->run_id)) return "TestFailover";
   switch (fault.kind) {
     case FaultKind::kRestarted: return "PrimaryRestarted";
     case FaultKind::kGone: return "PrimaryUnreachable";
@@ -139,21 +144,13 @@ std::string ReasonOf(const Fault& fault) {
   }
 }
 
-// A primary that still serves is given up only for a replica that could be promoted this instant.
-bool ReplicaIsReady(const Context& context, const Member& primary) {
-  return context.spec().automatic_failover_enabled && !InSyncNow(context, primary).empty() &&
-         ChooseCandidate(context.seen, context.options, primary.uid).member != nullptr;
-}
-
 void PlanGranted(Context& context) {
   const Fault fault = PrimaryFault(context.seen, context.options);
   const Member* primary = context.seen.FindMember(context.record().primary->uid);
   switch (fault.kind) {
     case FaultKind::kNone:
-      if (Deleting(*primary) && ReplicaIsReady(context, *primary)) {
-        // Acted on at once: the engine would wait for its replicas, the clients would not.
-        PlanFailover(context, {FaultKind::kNone, "it is being deleted", -1}, "PrimaryDeleted");
-      } else {
+      if (PlanEndOfBusy(context, *primary)) return;
+      if (!PlanSwitchover(context, *primary) && !PlanTestFailover(context, *primary)) {
         PlanServed(context, *primary);
       }
       return;
@@ -168,6 +165,7 @@ void PlanGranted(Context& context) {
       context.Watch(model::Attention::kSuspect);
       if (fault.look_again_ms > 0) context.LookAgain(fault.look_again_ms);
       context.Say("the primary is suspected: " + fault.words);
+      if (primary != nullptr && PlanEndOfBusy(context, *primary)) return;
       if (fault.look_again_ms > 0 && fault.look_again_ms < 10) {
         context.Watch(model::Attention::kUrgent);
       }
@@ -176,7 +174,7 @@ void PlanGranted(Context& context) {
       break;
   }
   context.Say("the primary failed: " + fault.words);
-  PlanFailover(context, fault, ReasonOf(fault));
+  PlanFailover(context, fault, ReasonOf(context, fault));
 }
 
 void PlanMain(Context& context) {

@@ -47,6 +47,8 @@ Facts Gather(const Context& context) {
                     " members are in sync.";
   } else if (static_cast<int>(LivePods(context.seen).size()) != wanted) {
     facts.missing = "A member is being removed.";
+  } else {
+    facts.missing = context.pending;
   }
   return facts;
 }
@@ -65,7 +67,9 @@ void Put(Context& context, const std::string& type, bool holds, const std::strin
 
 void PutConditions(Context& context, const Facts& facts) {
   const bool ready = facts.missing.empty() && !context.stalled;
+  const bool pending = !context.pending.empty() && facts.missing == context.pending;
   const std::string reason = !context.blocked_reason.empty() ? context.blocked_reason
+                             : pending                       ? context.pending_reason
                              : facts.serving                 ? "MembersNotInSync"
                                                              : "NoPrimary";
   // The message belongs to the reason: where the group is blocked, both say why.

@@ -41,6 +41,7 @@ std::string ChangeName(EngineChange change) {
     case EngineChange::kGuardOff: return "guard-off";
     case EngineChange::kCutClients: return "cut-clients";
     case EngineChange::kSetConfig: return "set-config";
+    case EngineChange::kShutdown: return "shutdown";
     case EngineChange::kSetAcl: return "set-acl";
   }
   return "change";
@@ -58,9 +59,16 @@ std::int64_t OffsetOf(const std::string& info) {
   return as_replica >= 0 ? as_replica : InfoNumber(info, "master_repl_offset");
 }
 
+}  // namespace
+
+std::int64_t OffsetIn(const redis::CommandReply& reply) {
+  return reply.replies.empty() ? 0 : OffsetOf(reply.replies.back());
+}
+
+namespace {
+
 model::Memory::Ack AckOf(const model::EngineEffect& effect, const redis::CommandReply& reply) {
-  return {effect.run_id, reply.answered_at,
-          reply.replies.empty() ? 0 : OffsetOf(reply.replies.back())};
+  return {effect.run_id, reply.answered_at, OffsetIn(reply)};
 }
 
 Result<void> Simply(const Result<Json>& result) {
@@ -117,8 +125,12 @@ Result<void> Do(const Stage& stage, const model::ApplyOwned& effect) {
                    render::Service(group, model::SliceKind::kPrimary));
     case model::OwnedKind::kReaderService:
       return Apply(stage, Watched::kService, render::Service(group, model::SliceKind::kReader));
-    case model::OwnedKind::kPodDisruptionBudget:
-      return Apply(stage, Watched::kBudget, render::PodDisruptionBudget(group));
+    case model::OwnedKind::kPrimaryBudget:
+      return Apply(stage, Watched::kBudget,
+                   render::PodDisruptionBudget(group, render::BudgetKind::kPrimary));
+    case model::OwnedKind::kReplicaBudget:
+      return Apply(stage, Watched::kBudget,
+                   render::PodDisruptionBudget(group, render::BudgetKind::kReplica));
   }
   return {};
 }
@@ -273,7 +285,7 @@ redis::Command CommandOf(const model::Group& group, const model::EngineEffect& e
                          const redis::Session& session, const render::GroupSecrets& secrets) {
   const std::string user = render::kOperatorUser;
   const std::string feeder = render::kReplicationUser;
-  redis::Command command{session, effect.run_id, {}};
+  redis::Command command{session, effect.run_id, {}, false};
   switch (effect.change) {
     case EngineChange::kFence: command.transaction = redis::Fence(user, feeder); break;
     case EngineChange::kDetach: command.transaction = redis::Detach(user, feeder); break;
@@ -288,6 +300,10 @@ redis::Command CommandOf(const model::Group& group, const model::EngineEffect& e
     case EngineChange::kCutClients: command.transaction = redis::CutClients(user); break;
     case EngineChange::kSetConfig:
       command.transaction = redis::SetConfig(user, effect.config);
+      break;
+    case EngineChange::kShutdown:
+      command.transaction = redis::Shutdown();
+      command.alone = true;
       break;
     case EngineChange::kSetAcl:
       command.transaction =
@@ -324,6 +340,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       }
       break;
     case EngineChange::kPromote:
+      memory.promoted_at = reply.answered_at;
       memory.applied_parameters[effect.run_id].erase("repl-timeout");
       memory.fenced.erase(effect.uid);
       memory.demoted_at.erase(effect.uid);
@@ -337,6 +354,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       }
       break;
     case EngineChange::kSetAcl: memory.applied_acl[effect.run_id] = seen.acl_hash; break;
+    case EngineChange::kShutdown: memory.shut_at[effect.run_id] = reply.answered_at; break;
     case EngineChange::kGuardOn:
     case EngineChange::kGuardOff: break;
   }

@@ -17,6 +17,8 @@ std::string WordsOf(const model::Effect& effect);
 
 redis::Command CommandOf(const model::Group& group, const model::EngineEffect& effect,
                          const redis::Session& session, const render::GroupSecrets& secrets);
+// The replication offset in the INFO that ends a transaction; 0: there is none.
+std::int64_t OffsetIn(const redis::CommandReply& reply);
 // The first error among the replies of a transaction; empty: it was executed.
 std::string FailureOf(const redis::CommandReply& reply);
 // What an acknowledged change means for what this process knows (Observed::memory).

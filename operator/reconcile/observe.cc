@@ -145,8 +145,11 @@ void AddOwned(Observed& seen, const Caches& caches, const Rendered& rendered) {
   put(OwnedKind::kConfigMap, owned(Watched::kConfigMap, render::ConfigMapName(meta)).get());
   put(OwnedKind::kPrimaryService, owned(Watched::kService, render::PrimaryServiceName(meta)).get());
   put(OwnedKind::kReaderService, owned(Watched::kService, render::ReaderServiceName(meta)).get());
-  put(OwnedKind::kPodDisruptionBudget,
-      owned(Watched::kBudget, render::DisruptionBudgetName(meta)).get());
+  const auto budget = [&](render::BudgetKind kind) {
+    return owned(Watched::kBudget, render::DisruptionBudgetName(meta, kind));
+  };
+  put(OwnedKind::kPrimaryBudget, budget(render::BudgetKind::kPrimary).get());
+  put(OwnedKind::kReplicaBudget, budget(render::BudgetKind::kReplica).get());
 }
 
 // The settings that differ from what some member was born with, sorted.
@@ -192,7 +195,10 @@ void Render(const model::Group& group, const render::GroupSecrets& secrets,
        render::HashOf(render::Service(group, model::SliceKind::kPrimary))},
       {OwnedKind::kReaderService,
        render::HashOf(render::Service(group, model::SliceKind::kReader))},
-      {OwnedKind::kPodDisruptionBudget, render::HashOf(render::PodDisruptionBudget(group))}};
+      {OwnedKind::kPrimaryBudget,
+       render::HashOf(render::PodDisruptionBudget(group, render::BudgetKind::kPrimary))},
+      {OwnedKind::kReplicaBudget,
+       render::HashOf(render::PodDisruptionBudget(group, render::BudgetKind::kReplica))}};
   rendered.live_parameters = render::LiveParameters(group, *resolved);
   rendered.born_with = render::BornWith(group, *resolved);
   rendered.acl_hash =

@@ -8,6 +8,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -47,17 +49,18 @@ class Round {
   const std::string& error() const { return error_; }
 
  private:
-  enum class Phase { kPrepare, kAuthority, kEngine, kObjects, kOver };
+  enum class Phase { kPrepare, kAuthority, kEngine, kHandOver, kObjects, kOver };
 
   void Prepare();
   void Authority();
   void Engine();
+  void HandOver();
   void Object();
   void Drop(const std::string& why);
   void Note(const std::string& what, const Error& error);
   void AfterEffect(const model::Effect& effect);
   void RunEngine(const std::vector<std::size_t>& indices);
-  Phase AfterPrepare() const;
+  Phase AfterEngine() const;
 
   const Ports& ports_;
   const Options& options_;
@@ -70,6 +73,9 @@ class Round {
   std::vector<std::size_t> engine_;   // indices into plan_.effects
   std::vector<std::size_t> objects_;
   std::map<std::string, redis::Session> sessions_;  // by member UID
+  std::optional<std::size_t> hand_over_;  // the promotion that waits for its `after_uid`
+  MonoMs hand_over_since_ = 0;
+  std::set<std::string> acknowledged_;    // members whose engine change of this round is done
   std::size_t next_engine_ = 0;
   std::size_t next_object_ = 0;
   bool dropped_ = false;

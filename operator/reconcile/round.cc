@@ -3,6 +3,8 @@
 #include "operator/reconcile/observe.h"
 #include "operator/reconcile/reconciler.h"
 #include "operator/reconcile/record.h"
+#include "operator/redis/commands.h"
+#include "operator/render/acl.h"
 
 namespace regroup::reconcile {
 
@@ -14,10 +16,23 @@ const EngineEffect* AsEngine(const model::Effect& effect) {
   return std::get_if<EngineEffect>(&effect);
 }
 
+constexpr std::int64_t kCatchUpMs = 500;  // then the switchover goes back (rule planned)
+
 std::string TransitionId(const model::Observed& seen, const model::Plan& plan) {
+  if (!plan.failover_id.empty()) return plan.failover_id;
   const auto& next = plan.record ? plan.record->transition : seen.group.record.transition;
   if (next) return next->id;
   return seen.group.record.transition ? seen.group.record.transition->id : "";
+}
+
+// Stages that another leader did are unknown and not counted.
+void CountFailover(Metrics& metrics, const std::string& group, const model::LastFailover& last) {
+  metrics.CountFailover(group, last.reason, last.duration_ms);
+  for (const auto& [stage, ms] : {std::pair{"detect", last.detect_ms},
+                                  std::pair{"promote", last.promote_ms},
+                                  std::pair{"endpoint", last.endpoint_ms}}) {
+    if (ms >= 0) metrics.CountFailoverStage(last.reason, stage, ms);
+  }
 }
 
 }  // namespace
@@ -28,9 +43,12 @@ Round::Round(const Ports& ports, const Options& options, GroupState& state, mode
       plan_(std::move(plan)), key_(model::KeyOf(seen_.group.meta)),
       secrets_(SecretsOf(*ports_.caches, seen_.group, state_.default_password)) {
   for (std::size_t i = 0; i < plan_.effects.size(); ++i) {
-    (AsEngine(plan_.effects[i]) != nullptr ? engine_ : objects_).push_back(i);
+    const EngineEffect* engine = AsEngine(plan_.effects[i]);
+    if (engine == nullptr) objects_.push_back(i);
+    else if (!engine->after_uid.empty()) hand_over_ = i;
+    else engine_.push_back(i);
   }
-  if (!engine_.empty()) phase_ = Phase::kPrepare;
+  if (!engine_.empty() || hand_over_) phase_ = Phase::kPrepare;
   else if (plan_.record) phase_ = Phase::kAuthority;
   else if (!objects_.empty()) phase_ = Phase::kObjects;
 }
@@ -40,6 +58,7 @@ bool Round::Step() {
     case Phase::kPrepare: Prepare(); break;
     case Phase::kAuthority: Authority(); break;
     case Phase::kEngine: Engine(); break;
+    case Phase::kHandOver: HandOver(); break;
     case Phase::kObjects: Object(); break;
     case Phase::kOver: break;
   }
@@ -64,7 +83,9 @@ void Round::Drop(const std::string& why) {
 // Connections first: what comes after may rest only on authority that is younger than their AUTH.
 void Round::Prepare() {
   std::vector<std::string> uids;
-  for (const std::size_t index : engine_) {
+  std::vector<std::size_t> wanted = engine_;
+  if (hand_over_) wanted.push_back(*hand_over_);
+  for (const std::size_t index : wanted) {
     const std::string& uid = AsEngine(plan_.effects[index])->uid;
     if (sessions_.count(uid) > 0) continue;
     sessions_[uid] = {};
@@ -80,11 +101,13 @@ void Round::Prepare() {
     Note("connect to " + (member == nullptr ? uids[i] : member->name), sessions[i].error());
     sessions_.erase(uids[i]);
   }
-  for (const std::size_t index : engine_) {
+  for (const std::size_t index : wanted) {
     const EngineEffect& effect = *AsEngine(plan_.effects[index]);
-    // A grant to a member that cannot be told would only cost an epoch.
-    if (effect.change == model::EngineChange::kPromote && sessions_.count(effect.uid) == 0) {
-      Drop("the member to be promoted cannot be reached");
+    // A grant to a member that cannot be told would only cost an epoch, and a fence without the
+    // promotion that belongs to it a write gap.
+    const bool needed = effect.change == model::EngineChange::kPromote || hand_over_;
+    if (needed && sessions_.count(effect.uid) == 0) {
+      Drop("a member of the change of the primary cannot be reached");
       return;
     }
   }
@@ -111,7 +134,16 @@ void Round::Authority() {
          {"failover", TransitionId(seen_, plan_)}});
     const auto& last = plan_.record->last_failover;
     if (ports_.metrics != nullptr && last && last != seen_.group.record.last_failover) {
-      ports_.metrics->CountFailover(key_, last->reason, last->duration_ms);
+      CountFailover(*ports_.metrics, key_, *last);
+    }
+    const auto& transition = plan_.record->transition;
+    if (transition && transition != seen_.group.record.transition) {
+      state_.memory.decided_id = transition->id;
+      state_.memory.decided_at = ports_.clock->Now();
+      state_.memory.promoted_at = state_.memory.endpoint_at = 0;
+      if (transition->stage == model::Stage::kReturning) {
+        state_.memory.switch_given_up_at = state_.memory.decided_at;
+      }
     }
     if (ports_.failpoint) ports_.failpoint("after-record");
   } else if (options_.plan.authority) {
@@ -126,7 +158,12 @@ void Round::Authority() {
       return;
     }
   }
-  phase_ = !engine_.empty() ? Phase::kEngine : !objects_.empty() ? Phase::kObjects : Phase::kOver;
+  phase_ = engine_.empty() ? AfterEngine() : Phase::kEngine;
+}
+
+Round::Phase Round::AfterEngine() const {
+  if (hand_over_) return Phase::kHandOver;
+  return objects_.empty() ? Phase::kOver : Phase::kObjects;
 }
 
 void Round::Engine() {
@@ -138,7 +175,40 @@ void Round::Engine() {
     ++next_engine_;
   }
   if (next_engine_ < engine_.size()) return;
-  phase_ = objects_.empty() ? Phase::kOver : Phase::kObjects;
+  phase_ = AfterEngine();
+}
+
+// Rule planned: the fence's answer held the old primary's final offset; the new one is told once it
+// has read so far. Nothing but these two engines is asked between the fence and the promotion.
+void Round::HandOver() {
+  const EngineEffect& effect = *AsEngine(plan_.effects[*hand_over_]);
+  const auto fenced = state_.memory.fenced.find(effect.after_uid);
+  const std::size_t index = *hand_over_;
+  const auto over = [this] {
+    hand_over_.reset();
+    phase_ = AfterEngine();
+  };
+  if (acknowledged_.count(effect.after_uid) == 0 || fenced == state_.memory.fenced.end()) {
+    return over();  // the fence failed and was noted; what became of it is looked at again
+  }
+  if (hand_over_since_ == 0) hand_over_since_ = ports_.clock->Now();
+  const redis::Command look{sessions_.at(effect.uid), effect.run_id,
+                            redis::Look(render::kOperatorUser), false};
+  const auto answer = ports_.fleet->Execute(key_, {look}, kEngineTimeoutMs).front();
+  if (!answer || !FailureOf(*answer).empty()) {
+    Note("ask the new primary how far it has read",
+         answer ? Error{ErrorCode::kForbidden, FailureOf(*answer), 0, 0} : answer.error());
+    return over();
+  }
+  if (OffsetIn(*answer) >= fenced->second.offset) {
+    RunEngine({index});
+    return over();
+  }
+  if (ports_.clock->Now() - hand_over_since_ > kCatchUpMs) {
+    Note("hand over", Error{ErrorCode::kDeadlineExceeded,
+                            "the new primary has not read the last writes in time", 0, 0});
+    over();
+  }
 }
 
 void Round::RunEngine(const std::vector<std::size_t>& indices) {
@@ -164,6 +234,7 @@ void Round::RunEngine(const std::vector<std::size_t>& indices) {
       continue;
     }
     Remember(state_.memory, seen_, effect, *replies[i]);
+    acknowledged_.insert(effect.uid);
     Log(LogLevel::kInfo, "engine changed",
         {{"group", key_},
          {"member", name},
@@ -185,6 +256,12 @@ void Round::Object() {
   }
   Result<void> done = Perform(ports_, options_, seen_, secrets_, effect);
   if (done) {
+    const auto* slice = std::get_if<model::WriteSlice>(&effect);
+    if (slice != nullptr && slice->kind == model::SliceKind::kPrimary) {
+      state_.memory.endpoint_at = ports_.clock->Now();
+    }
+    const auto* gone = std::get_if<model::DeleteMember>(&effect);
+    if (gone != nullptr) state_.memory.shut_at[gone->uid] = ports_.clock->Now();
     Log(LogLevel::kInfo, "done",
         {{"group", key_},
          {"epoch", seen_.group.record.epoch},

@@ -72,6 +72,14 @@ Transaction GuardOff(const std::string& operator_user) {
   return transaction;
 }
 
+Transaction Shutdown() { return {{"SHUTDOWN", "NOSAVE", "NOW"}}; }
+
+Transaction Look(const std::string& operator_user) {
+  Transaction transaction = Begin(operator_user);
+  transaction.push_back({"INFO", "replication"});
+  return transaction;
+}
+
 Transaction CutClients(const std::string& operator_user) {
   Transaction transaction = Begin(operator_user);
   CutApplications(transaction);

@@ -25,6 +25,10 @@ Transaction Follow(const std::string& operator_user, const std::string& replicat
                    const std::string& host, int port);
 Transaction GuardOn(const std::string& operator_user);
 Transaction GuardOff(const std::string& operator_user);
+// For Command::alone. NOW: it waits for no replica; NOSAVE: the only form that a busy engine takes.
+Transaction Shutdown();
+// Only looks, with authority: an older leader's buffered commands die with their connections.
+Transaction Look(const std::string& operator_user);
 Transaction CutClients(const std::string& operator_user);
 Transaction SetConfig(const std::string& operator_user,
                       const std::map<std::string, std::string>& config);

@@ -69,6 +69,9 @@ struct Command {
   Session session;
   std::string expected_run_id;  // checked against the connection's INFO after its AUTH; empty: any
   std::vector<std::vector<std::string>> transaction;  // sent as MULTI … EXEC in one write
+  // One command, sent as it is: SHUTDOWN is refused inside MULTI. Its answer is the end of the
+  // connection, which counts as done; a busy engine is sent nothing else.
+  bool alone = false;
 };
 
 // The replies of the EXEC, flattened to text ("OK", a bulk, an error with its "-").

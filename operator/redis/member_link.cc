@@ -10,6 +10,7 @@ constexpr std::int64_t kOverdueMs = 150;  // an INFO without a reply for so long
 constexpr std::int64_t kUnackedGoneMs = 350;   // sent data unacknowledged: the host is gone
 constexpr std::int64_t kSilentMs = 500;        // acknowledged, no reply: the process hangs
 constexpr std::int64_t kInfoDeadlineMs = 3000; // then a fresh connection is tried
+constexpr char kBusyRun[] = "busy";
 std::uint64_t next_token = 1;                  // the Asio thread only
 
 }  // namespace
@@ -224,11 +225,14 @@ void MemberLink::FinishPrepare(const std::shared_ptr<Connection>& control, std::
   }
   const std::string& text = replies->front().text;
   const std::size_t at = text.find("run_id:");
-  if (replies->front().is_error || at == std::string::npos || control != control_) {
+  // A busy engine names nothing; all that it is ever sent is its end.
+  const bool busy = replies->front().is_error && text.rfind("BUSY", 0) == 0;
+  const bool named = !replies->front().is_error && at != std::string::npos;
+  if (control != control_ || (!busy && !named)) {
     done(Fail(ErrorCode::kUnavailable, "the engine did not name its run"));
     return;
   }
-  control_run_id_ = text.substr(at + 7, text.find('\r', at) - at - 7);
+  control_run_id_ = busy ? kBusyRun : text.substr(at + 7, text.find('\r', at) - at - 7);
   control_token_ = token;
   done(Session{target_.uid, token});
 }
@@ -239,11 +243,18 @@ void MemberLink::Execute(const Command& command, std::int64_t timeout_ms, Comman
     done(Fail(ErrorCode::kConflict, "the control connection is not the one that was prepared"));
     return;
   }
-  if (!command.expected_run_id.empty() && command.expected_run_id != control_run_id_) {
+  const bool meant = command.expected_run_id.empty() ||
+                     command.expected_run_id == control_run_id_ ||
+                     (command.alone && control_run_id_ == kBusyRun);
+  if (!meant) {
     control_->Close();
     control_.reset();
     control_token_ = 0;
     done(Fail(ErrorCode::kConflict, "another process answers there"));
+    return;
+  }
+  if (command.alone) {
+    ExecuteAlone(command.transaction.front(), timeout_ms, std::move(done));
     return;
   }
   std::string bytes = EncodeCommand({"MULTI"});
@@ -269,6 +280,26 @@ void MemberLink::Execute(const Command& command, std::int64_t timeout_ms, Comman
                      }
                    }
                    self->Ask();  // the watching side sees the change at once
+                   done(std::move(answer));
+                 });
+}
+
+// The end of the connection is the answer that was hoped for.
+void MemberLink::ExecuteAlone(const std::vector<std::string>& words, std::int64_t timeout_ms,
+                              CommandFn done) {
+  control_->Send(EncodeCommand(words), 1, timeout_ms,
+                 [self = shared_from_this(), done](Result<std::vector<Reply>> replies) {
+                   CommandReply answer;
+                   answer.answered_at = self->clock_.Now();
+                   if (replies) {
+                     const Reply& reply = replies->front();
+                     answer.replies = {(reply.is_error ? "-" : "") + reply.text};
+                   } else if (replies.error().code == ErrorCode::kUnavailable) {
+                     answer.replies = {"the connection ended"};
+                   } else {
+                     done(tl::unexpected<Error>(replies.error()));
+                     return;
+                   }
                    done(std::move(answer));
                  });
 }

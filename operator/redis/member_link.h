@@ -45,6 +45,8 @@ class MemberLink : public std::enable_shared_from_this<MemberLink> {
   void OnInfoReply(Result<std::vector<Reply>> replies);
   void Apply(const Wake& wake);
   ConnectionOptions OptionsFor(bool control, std::int64_t timeout_ms) const;
+  void ExecuteAlone(const std::vector<std::string>& words, std::int64_t timeout_ms,
+                    CommandFn done);
   void FinishPrepare(const std::shared_ptr<Connection>& control, std::uint64_t token,
                      const SessionFn& done, Result<std::vector<Reply>> replies);
 

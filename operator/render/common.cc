@@ -50,7 +50,9 @@ std::string SecretName(const model::GroupMeta& meta) { return meta.name + "-regr
 std::string ConfigMapName(const model::GroupMeta& meta) { return meta.name + "-config"; }
 std::string PrimaryServiceName(const model::GroupMeta& meta) { return meta.name + "-primary"; }
 std::string ReaderServiceName(const model::GroupMeta& meta) { return meta.name + "-reader"; }
-std::string DisruptionBudgetName(const model::GroupMeta& meta) { return meta.name; }
+std::string DisruptionBudgetName(const model::GroupMeta& meta, BudgetKind kind) {
+  return kind == BudgetKind::kPrimary ? meta.name + "-primary" : meta.name;
+}
 std::string SliceName(const model::GroupMeta& meta, model::SliceKind kind) {
   return kind == model::SliceKind::kPrimary ? PrimaryServiceName(meta) : ReaderServiceName(meta);
 }

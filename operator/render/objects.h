@@ -32,11 +32,13 @@ struct GroupSecrets {
   std::string default_password;  // from authSecretRef; empty: the default user is open
 };
 
+enum class BudgetKind { kPrimary, kReplica };
+
 std::string SecretName(const model::GroupMeta& meta);
 std::string ConfigMapName(const model::GroupMeta& meta);
 std::string PrimaryServiceName(const model::GroupMeta& meta);
 std::string ReaderServiceName(const model::GroupMeta& meta);
-std::string DisruptionBudgetName(const model::GroupMeta& meta);
+std::string DisruptionBudgetName(const model::GroupMeta& meta, BudgetKind kind);
 std::string SliceName(const model::GroupMeta& meta, model::SliceKind kind);
 std::string VolumeName(const std::string& member_name);
 // "web-cache-001"; index from 1.
@@ -48,7 +50,9 @@ GroupSecrets ParseSecret(const Json& secret);
 std::string SecretValue(const Json& secret, const std::string& key);
 Json ConfigMap(const model::Group& group, const model::Resolved& resolved);
 Json Service(const model::Group& group, model::SliceKind kind);
-Json PodDisruptionBudget(const model::Group& group);
+// Two, by the role label: an eviction of the primary waits until a switchover has moved the role,
+// and replicas go one by one.
+Json PodDisruptionBudget(const model::Group& group, BudgetKind kind);
 Json Pod(const model::Group& group, const model::Resolved& resolved, const std::string& name,
          const std::string& zone);
 Json Volume(const model::Group& group, const std::string& member_name);

@@ -59,6 +59,12 @@ bool Tolerates(const model::GroupSpec& spec, const Taint& taint) {
   return false;
 }
 
+// The marks of cluster-autoscaler and Karpenter on a node that they are about to remove.
+bool RemovesNode(const std::string& taint_key) {
+  return taint_key == "ToBeDeletedByClusterAutoscaler" || taint_key == "karpenter.sh/disrupted" ||
+         taint_key == "karpenter.sh/disruption";
+}
+
 }  // namespace
 
 std::string GroupKeyOf(const Json& object) {
@@ -123,12 +129,14 @@ model::NodeView ViewOf(const NodeFacts& node, const model::GroupSpec& spec) {
   if (zone != node.labels.end()) view.zone = zone->second;
   view.ready = node.ready;
   view.schedulable = !node.unschedulable;
+  view.draining = node.unschedulable;
   for (const auto& [key, value] : spec.placement.node_selector) {
     const auto label = node.labels.find(key);
     if (label == node.labels.end() || label->second != value) view.schedulable = false;
   }
   for (const Taint& taint : node.taints) {
     if (taint.key == "node.kubernetes.io/out-of-service") view.out_of_service = true;
+    if (RemovesNode(taint.key)) view.draining = true;
     if (taint.effect == "PreferNoSchedule" || Tolerates(spec, taint)) continue;
     view.schedulable = false;
   }

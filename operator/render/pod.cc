@@ -6,6 +6,7 @@ namespace regroup::render {
 namespace {
 
 constexpr int kEngineUid = 999;
+constexpr int kPreStopSeconds = 6;  // longer than the Lease, so that a new leader still has time
 
 Json QuantityMap(const std::map<std::string, std::string>& map) {
   Json json = Json::object();
@@ -30,6 +31,8 @@ Json Container(const model::Group& group, const model::Resolved& resolved) {
                                  {"periodSeconds", 2},
                                  {"timeoutSeconds", 2},
                                  {"failureThreshold", 3}};
+  // Holds SIGTERM while a planned switchover moves the primary's role away.
+  container["lifecycle"]["preStop"]["sleep"]["seconds"] = kPreStopSeconds;
   container["securityContext"] = {{"allowPrivilegeEscalation", false},
                                   {"readOnlyRootFilesystem", true},
                                   {"capabilities", {{"drop", {"ALL"}}}}};

@@ -71,13 +71,18 @@ Json Service(const model::Group& group, model::SliceKind kind) {
   return service;
 }
 
-Json PodDisruptionBudget(const model::Group& group) {
+Json PodDisruptionBudget(const model::Group& group, BudgetKind kind) {
   Json budget{{"apiVersion", "policy/v1"},
               {"kind", "PodDisruptionBudget"},
-              {"metadata", Metadata(group, DisruptionBudgetName(group.meta), true)}};
-  budget["spec"]["minAvailable"] = std::max(group.spec.members() - 1, 0);
+              {"metadata", Metadata(group, DisruptionBudgetName(group.meta, kind), true)}};
+  const bool primary = kind == BudgetKind::kPrimary;
+  // A primary that nothing could replace would hold up a drain for ever.
+  const bool movable = group.spec.replicas > 0 && group.spec.automatic_failover_enabled;
+  budget["spec"]["minAvailable"] =
+      primary ? (movable ? 1 : 0) : std::max(group.spec.replicas - 1, 0);
   budget["spec"]["selector"]["matchLabels"] = {{kGroupLabel, group.meta.name},
-                                               {kGroupUidLabel, group.meta.uid}};
+                                               {kGroupUidLabel, group.meta.uid},
+                                               {kRoleLabel, primary ? "primary" : "replica"}};
   Seal(budget);
   return budget;
 }

@@ -252,6 +252,13 @@ Result<redis::CommandReply> FakeFleet::ExecuteOne(const std::string& group,
     return Unknown(*member, timeout_ms);
   }
   redis::CommandReply reply;
+  if (command.alone) {  // SHUTDOWN: its answer is the end of the connection
+    engine->Kill();
+    member->control.reset();
+    reply.replies = {"the connection ended"};
+    reply.answered_at = world().Now();
+    return reply;
+  }
   reply.replies = engine->Transaction(control.connection, command.transaction);
   reply.answered_at = world().Now();
   if (!network.Passes(engine->node(), host_) || world().Chance(faults_->lost_reply)) {

@@ -53,9 +53,12 @@ bool SwitchOff(PlanOptions& options, const std::string& rule) {
       {"nothing-promotable", &PlanOptions::nothing_promotable},
       {"endpoints", &PlanOptions::endpoints},
       {"no-record", &PlanOptions::no_record},
+      {"kill-not-wait", &PlanOptions::kill_not_wait},
       {"not-on-one-view", &PlanOptions::not_on_one_view},
+      {"planned", &PlanOptions::planned},
       {"old-clients", &PlanOptions::old_clients},
       {"removal", &PlanOptions::removal},
+      {"cool-down", &PlanOptions::cool_down},
       {"one-group", &PlanOptions::one_group},
       {"uid-preconditions", &PlanOptions::uid_preconditions},
       {"quiet", &PlanOptions::quiet}};

@@ -31,11 +31,15 @@ NodeGroupRecord FullRecord() {
   record.in_sync = {{"u-1", "run-1"}, {"u-3", "run-3"}};
   record.members = {"u-1", "u-2", "u-3"};
   record.suspects = {"u-1"};
-  record.transition = Transition{"0001-7", "u-1", "web-cache-001", "u-2", "web-cache-002",
-                                 "PrimaryProcessDied", Stage::kPromoting, 1'764'000'037'083,
-                                 17};
-  record.last_failover = LastFailover{"0001-6", "web-cache-003", "web-cache-001",
-                                      "PrimaryDeleted", 1'764'000'000'001, 312, 40};
+  record.transition = Transition{"0001-7", "u-1", "web-cache-001", "run-1", "containerd://c1",
+                                 "u-2", "web-cache-002", "PrimaryProcessDied", Stage::kPromoting,
+                                 1'764'000'037'083, 17, 120, true};
+  record.last_failover = LastFailover{"0001-6", "web-cache-003", "web-cache-001", "PrimaryDeleted",
+                                      1'764'000'000'001, 312, 40, 30, 12, 9, false, true, 2,
+                                      1'763'000'000'001};
+  record.test_failover = TestFailover{"drill", "completed", "Done.", "web-cache-003", "run-3",
+                                      "web-cache-001", "TestFailover", 1'763'999'999'000, 400, 0};
+  record.test_failovers = {1'763'999'999'000, 1'763'999'999'500};
   return record;
 }
 
@@ -77,7 +81,7 @@ TEST(Status, AnEmptyRecordSurvivesToo) {
 }
 
 TEST(Status, EveryStageSurvives) {
-  for (const Stage stage : {Stage::kNone, Stage::kDetaching, Stage::kPromoting,
+  for (const Stage stage : {Stage::kNone, Stage::kReturning, Stage::kPromoting,
                             Stage::kSwitching}) {
     NodeGroupRecord record = FullRecord();
     record.transition->stage = stage;

@@ -67,7 +67,7 @@ TEST(Order, Rows) {
 TEST(Order, AnObjectThatCannotBeAppliedDoesNotHoldAFailoverUp) {
   World world;
   world.Die(1);
-  world.seen.owned[model::OwnedKind::kPodDisruptionBudget] = model::OwnedState::kOutdated;
+  world.seen.owned[model::OwnedKind::kPrimaryBudget] = model::OwnedState::kOutdated;
   EXPECT_EQ(Joined(EffectsOf(world)), "apply 4; promote 002");
 }
 
@@ -151,6 +151,7 @@ TEST(Proof, WhatIsMissingIsSaid) {
 
 TEST(Proof, ByTheFence) {
   World world;
+  world.Fence(1);  // a switchover fenced it, and its leader died
   world.pod(1).deleting = true;
   EXPECT_EQ(Joined(EffectsOf(world)), "fence 001")
       << "the fenced primary's replicas must read its last writes: they are not detached";
@@ -220,7 +221,7 @@ TEST(Transition, Resumed) {
          w.seen.primary_slice = {true, false, "41", 4,
                                  {{"uid-002", NameOf(2), "10.0.0.2", "node-2", "zone-b"}}};
        },
-       {"event FailoverCompleted"}, closed},
+       {"event FailoverCompleted", "event RecoveringNodes"}, closed},
       {"the old primary is back, fenced and silent about it: fenced again before all else", 3,
        [&](World& w) { promoted(w); w.Restart(1); },
        {"fence 001", "primary-slice e4 rv=31 [002/10.0.0.2/zone-b]"}, "-"},

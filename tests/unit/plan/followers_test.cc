@@ -13,7 +13,7 @@ TEST(Strangers, Rows) {
   Check({
       {"a writer that is not the recorded primary is fenced", 3,
        [](World& w) { w.AddFresh(4); w.spec().replicas = 3; w.facts(4).is_primary = true; },
-       {"fence 004", "set-config 004 maxmemory=100", "set-acl 004", "label 004 replica"}, "-"},
+       {"fence 004", "set-config 004 maxmemory=100", "set-acl 004"}, "-"},
       {"a former primary is fenced before it may follow", 3,
        [](World& w) {
          w.Fence(3);
@@ -45,7 +45,7 @@ void Fresh(World& w, int index) {
   const std::string run = w.facts(index).run_id;
   w.seen.memory.applied_acl[run] = "acl-1";
   w.seen.memory.applied_parameters[run] = {{"maxmemory", "100"}};
-  w.pod(index).role_label = "replica";
+  w.pod(index).role_label = "syncing";
 }
 
 TEST(Following, Rows) {
@@ -272,10 +272,18 @@ TEST(Settings, Rows) {
          w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
          GuardOff(w);
        },
-       {"set-config 001 timeout=30"}, "-"},
+       {"set-config 001 timeout=30", "label 002 syncing"}, "-"},
       {"role labels follow the record", 3,
        [](World& w) { w.pod(1).role_label = "replica"; w.pod(3).role_label = ""; },
        {"label 001 primary", "label 003 replica"}, "-"},
+      {"a replica that is filled anew is none that an eviction may count on", 3,
+       [](World& w) {
+         w.facts(1).replicas.front().online = false;
+         w.facts(2).sync_in_progress = true;
+         w.record().in_sync.erase(w.record().in_sync.begin());
+         w.seen.reader_slice.endpoints.erase(w.seen.reader_slice.endpoints.begin());
+       },
+       {"set-config 001 repl-timeout=10", "label 002 syncing"}, "-"},
   });
 }
 

@@ -27,6 +27,7 @@ const char* Verb(EngineChange change) {
     case EngineChange::kGuardOff: return "guard-off";
     case EngineChange::kCutClients: return "cut-clients";
     case EngineChange::kSetConfig: return "set-config";
+    case EngineChange::kShutdown: return "shutdown";
     case EngineChange::kSetAcl: return "set-acl";
   }
   return "?";
@@ -36,6 +37,7 @@ struct EffectText {
   std::string operator()(const model::EngineEffect& e) const {
     std::string text = Verb(e.change) + (" " + Short(e.uid));
     if (e.change == EngineChange::kFollow) text += " " + e.address + ":" + std::to_string(e.port);
+    if (!e.after_uid.empty()) text += " after " + Short(e.after_uid);
     for (const auto& [name, value] : e.config) text += " " + name + "=" + value;
     return text;
   }
@@ -43,7 +45,8 @@ struct EffectText {
     return "create " + Short(e.name) + (e.zone.empty() ? "" : " " + e.zone);
   }
   std::string operator()(const model::DeleteMember& e) const {
-    return "delete " + Short(e.name) + " uid=" + e.uid + " rv=" + e.resource_version;
+    return "delete " + Short(e.name) + " uid=" + e.uid + " rv=" + e.resource_version +
+           (e.grace_seconds < 0 ? "" : " grace=" + std::to_string(e.grace_seconds));
   }
   std::string operator()(const model::ApplyOwned& e) const {
     return "apply " + std::to_string(static_cast<int>(e.kind));
@@ -91,7 +94,7 @@ std::string Short(const std::string& text) {
 World::World(int members) {
   seen.now = kNow;
   seen.wall_now = kWallNow;
-  seen.group.meta = {"default", "web-cache", "group-uid", "77", 5, false, true, false};
+  seen.group.meta = {"default", "web-cache", "group-uid", "77", 5, false, true, false, ""};
   spec().engine_version = "7.0";
   spec().cache_node_type = "cache.t4g.small";
   spec().replicas = members - 1;
@@ -109,7 +112,7 @@ World::World(int members) {
   }
   for (const auto kind : {model::OwnedKind::kSecret, model::OwnedKind::kConfigMap,
                           model::OwnedKind::kPrimaryService, model::OwnedKind::kReaderService,
-                          model::OwnedKind::kPodDisruptionBudget}) {
+                          model::OwnedKind::kPrimaryBudget, model::OwnedKind::kReplicaBudget}) {
     seen.owned[kind] = model::OwnedState::kCurrent;
   }
   seen.acl_hash = "acl-1";
@@ -376,6 +379,8 @@ std::string RecordOf(const model::Plan& plan) {
   if (record.transition) {
     text += " transition=" + Short(record.transition->from_name) + ">" +
             Short(record.transition->to_name) + ":" + record.transition->reason;
+    if (record.transition->stage == model::Stage::kSwitching) text += " switching";
+    if (record.transition->stage == model::Stage::kReturning) text += " returning";
   }
   return text;
 }

@@ -17,7 +17,7 @@ namespace {
 
 model::Group SmallGroup() {
   model::Group group;
-  group.meta = {"shop", "web-cache", "7c9e-uid", "12", 3, false, true, false};
+  group.meta = {"shop", "web-cache", "7c9e-uid", "12", 3, false, true, false, ""};
   group.spec.engine_version = "7.0";
   group.spec.cache_node_type = "cache.t4g.small";
   group.spec.replicas = 2;
@@ -78,7 +78,8 @@ TEST(Golden, Objects) {
       {"config_map", ConfigMap(small, resolved)},
       {"service_primary", Service(small, model::SliceKind::kPrimary)},
       {"service_reader", Service(full, model::SliceKind::kReader)},
-      {"pod_disruption_budget", PodDisruptionBudget(small)},
+      {"budget_primary", PodDisruptionBudget(small, BudgetKind::kPrimary)},
+      {"budget_replica", PodDisruptionBudget(small, BudgetKind::kReplica)},
       {"volume", Volume(full, "web-cache-002")},
       {"endpoint_slice", EndpointSlice(small, Slice())},
       {"event", Event(small, {true, "FailoverCompleted", "It was."}, 1'764'000'037'083, "op-0",
@@ -105,7 +106,7 @@ TEST(Objects, AllButVolumesHaveAControllerOfOurUid) {
   for (const Json& object :
        {Pod(group, SmallResolved(), "a", ""), Secret(group, Secrets()),
         ConfigMap(group, SmallResolved()), Service(group, model::SliceKind::kPrimary),
-        PodDisruptionBudget(group), EndpointSlice(group, Slice())}) {
+        PodDisruptionBudget(group, BudgetKind::kPrimary), EndpointSlice(group, Slice())}) {
     SCOPED_TRACE(Str(Child(object, "kind")));
     const OwnedObject owned = ParseOwned(object);
     EXPECT_EQ(owned.controller_uid, "7c9e-uid");
@@ -377,7 +378,8 @@ TEST(Names, FitAndAreDeterministic) {
   meta.name = std::string(40, 'a');
   for (const std::string& name :
        {SecretName(meta), ConfigMapName(meta), PrimaryServiceName(meta), ReaderServiceName(meta),
-        DisruptionBudgetName(meta), VolumeName(model::MemberName(meta, 999))}) {
+        DisruptionBudgetName(meta, BudgetKind::kPrimary),
+        VolumeName(model::MemberName(meta, 999))}) {
     EXPECT_LE(name.size(), 63U) << name;
   }
 }

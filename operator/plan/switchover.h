@@ -1,0 +1,20 @@
+// Rule planned: the primary's role moves while the old primary answers, and nothing that it has
+// acknowledged is lost. One CAS names both; then, in one round without any API call in between,
+// the old primary is fenced (its answer holds its final offset) and the new one is told once it has
+// read so far. Where that cannot be finished it goes back: the new one is fenced or proven dead
+// first.
+// Thread: pure; each function adds to the context.
+#pragma once
+
+#include "operator/plan/context.h"
+
+namespace regroup::plan {
+
+// A serving primary shall go: its pod is being deleted, its node is being drained, or the spec
+// names another one. True when this pass began to move the role.
+bool PlanSwitchover(Context& context, const model::Member& primary);
+
+// A transition in stage kSwitching or kReturning whose new primary does not take writes (yet).
+void PlanHandOver(Context& context);
+
+}  // namespace regroup::plan
