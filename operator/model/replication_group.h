@@ -124,14 +124,14 @@ enum class Stage {
   kPromoting,  // the old primary is silent; the new one may or may not have been told
   kSwitching,  // planned: the old primary is fenced, the new one reads its last writes, then it is
                // told. writeGuard and inSync are still those of the old one
-  kReturning,  // planned, given up: once the new one is surely fenced or dead, the old one is granted
+  kReturning,  // planned, given up: the old one is granted once the new one is fenced or dead
 };
 
 struct Transition {
   std::string id;        // unique in the group; every log line and Event of the failover carries it
   std::string from_uid;  // may be empty (bootstrap)
   std::string from_name;
-  std::string from_run_id;        // kSwitching and kReturning: the process that may be granted again
+  std::string from_run_id;        // kSwitching, kReturning: the process that may be granted again
   std::string from_container_id;
   std::string to_uid;    // empty until chosen
   std::string to_name;

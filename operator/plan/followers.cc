@@ -78,7 +78,7 @@ void PlanStrangers(Context& context) {
       context.Watch(model::Attention::kSuspect);
       context.LookAgain(50);
     } else if (suspect && !acked) {
-      context.Do(ChangeOf(member, EngineChange::kFence, "was granted once: fenced before all else"));
+      context.Do(ChangeOf(member, EngineChange::kFence, "was granted once: fenced first"));
     } else if (suspect) {
       std::erase(context.next.suspects, member.uid);
     }

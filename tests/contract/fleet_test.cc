@@ -37,7 +37,7 @@ class EngineProcess {
     std::ofstream(folder_ + "/redis.conf")
         << "bind 127.0.0.1\nport " << port << "\ndir " << folder_ << "\nsave \"\"\nlogfile "
         << folder_ << "/log\nreplicaof 127.0.0.1 1\nrepl-backlog-ttl 0\naclfile " << folder_
-        << "/users.acl\n";
+        << "/users.acl\nlua-time-limit 100\n";
     Start();
   }
   ~EngineProcess() {
@@ -108,7 +108,12 @@ class FleetTest : public testing::Test {
   Result<CommandReply> Do(const Transaction& transaction, const std::string& run_id) {
     auto sessions = fleet_.Prepare(kGroup, {kUid}, 1000);
     if (!sessions[0]) return tl::unexpected<Error>(sessions[0].error());
-    return fleet_.Execute(kGroup, {{*sessions[0], run_id, transaction}}, 1000)[0];
+    return fleet_.Execute(kGroup, {{*sessions[0], run_id, transaction, false}}, 1000)[0];
+  }
+  Result<CommandReply> DoAlone(const std::string& run_id) {
+    auto sessions = fleet_.Prepare(kGroup, {kUid}, 1000);
+    if (!sessions[0]) return tl::unexpected<Error>(sessions[0].error());
+    return fleet_.Execute(kGroup, {{*sessions[0], run_id, Shutdown(), true}}, 1000)[0];
   }
 
   static Transaction Promotion() {
@@ -188,6 +193,29 @@ TEST_F(FleetTest, AFrozenProcessIsSilentNotUnreachable) {
   EXPECT_TRUE(Answering());
 }
 
+TEST_F(FleetTest, AProcessEndsWhenItIsTold) {
+  ASSERT_TRUE(Answering());
+  const std::string run_id = Facts().info->run_id;
+  const auto reply = DoAlone(run_id);
+  ASSERT_TRUE(reply.has_value()) << reply.error().message;
+  EXPECT_NE(reply->replies.front().substr(0, 1), "-") << reply->replies.front();
+  EXPECT_TRUE(Until([](const MemberFacts& facts) { return facts.reach == Reach::kRefused; }));
+}
+
+TEST_F(FleetTest, ABusyProcessSaysSoAndEndsWhenItIsTold) {
+  ASSERT_TRUE(Answering());
+  const std::string run_id = Facts().info->run_id;
+  const std::string script = "redis-cli -p " + std::to_string(engine_.port()) +
+                             " eval 'while true do end' 0 >/dev/null 2>&1 &";
+  ASSERT_EQ(system(script.c_str()), 0);
+  ASSERT_TRUE(Until([](const MemberFacts& facts) { return facts.busy; }));
+  const auto fence = Do(Fence(render::kOperatorUser, render::kReplicationUser), run_id);
+  ASSERT_FALSE(fence.has_value()) << "a busy process is not sent what it would do later";
+  const auto reply = DoAlone(run_id);
+  ASSERT_TRUE(reply.has_value()) << reply.error().message;
+  EXPECT_TRUE(Until([](const MemberFacts& facts) { return facts.reach == Reach::kRefused; }));
+}
+
 TEST_F(FleetTest, AWrongPasswordIsDenied) {
   ASSERT_TRUE(Answering());
   Credentials wrong = engine_.credentials();
@@ -202,7 +230,7 @@ TEST_F(FleetTest, ASessionIsWorthNothingOnceItIsDropped) {
   ASSERT_TRUE(session.has_value());
   fleet_.DropControl();
   const auto reply =
-      fleet_.Execute(kGroup, {{*session, "", Promotion()}}, 1000)[0];
+      fleet_.Execute(kGroup, {{*session, "", Promotion(), false}}, 1000)[0];
   ASSERT_FALSE(reply.has_value());
   std::this_thread::sleep_for(std::chrono::milliseconds(50));
   EXPECT_FALSE(Facts().info->is_primary);
