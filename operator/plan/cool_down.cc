@@ -22,6 +22,11 @@ std::int64_t SinceAutomaticMs(const model::Observed& seen, const model::LastFail
   return by_wall_ms >= 0 ? by_wall_ms : seen.now - seen.memory.leading_since;
 }
 
+// What flaps is a network or a host, not a process that was seen to end.
+bool RestsOnSilence(const std::string& reason) {
+  return reason == "PrimaryUnreachable" || reason == "PrimaryUnresponsive";
+}
+
 }  // namespace
 
 std::int64_t CoolDownLeftMs(const model::Observed& seen, const model::PlanOptions& options) {
@@ -41,7 +46,7 @@ void CountInCoolDown(const model::Observed& seen, model::LastFailover& last) {
   const bool close = before && before->automatic_wall_ms > 0 &&
                      SinceAutomaticMs(seen, *before) <
                          2 * CoolDownMs(seen.group.spec, before->streak);
-  last.streak = close ? before->streak + 1 : 1;
+  last.streak = close ? before->streak + (RestsOnSilence(last.reason) ? 1 : 0) : 1;
   last.automatic_wall_ms = seen.wall_now;
 }
 

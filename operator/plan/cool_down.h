@@ -1,6 +1,6 @@
-// Rule cool-down: after an automatic failover the next one waits, twice as long each time that they
-// follow each other closely, unless the new primary is proven dead. A network that flaps is then
-// followed a few times and not for ever.
+// Rule cool-down: after an automatic failover the next one waits unless the new primary is proven
+// dead, and twice as long each time that failovers which rest on silence follow each other closely.
+// A network that flaps is then followed a few times and not for ever.
 // Thread: pure functions. Units: milliseconds; wall-clock times, because another leader may go on.
 #pragma once
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import redis
@@ -11,6 +12,7 @@ import redis
 from client import ClientProcess
 from harness import Cluster, Json, wait_for
 
+COOL_DOWN_S = 10  # spec.failover.coolDownSeconds
 API = "/apis/regroup.dev/v1alpha1"
 SMALL = {"requests": {"memory": "128Mi", "cpu": "20m"}, "limits": {"memory": "512Mi"}}
 
@@ -144,6 +146,15 @@ class Group:
         except AssertionError as error:
             raise AssertionError(f"{error}; pods: {self.pod_troubles() or 'all fine'}") from None
         return time.monotonic()
+
+    def wait_calm(self) -> None:
+        """Until the next failover counts as the first of a row (rule cool-down, its defaults)."""
+        last = self.node_group().get("lastFailover") or {}
+        if "lastAutomaticAt" not in last:
+            return
+        ended = datetime.fromisoformat(last["lastAutomaticAt"].replace("Z", "+00:00")).timestamp()
+        calm_s = 2 * COOL_DOWN_S * 2 ** max(int(last.get("streak", 1)) - 1, 0)
+        time.sleep(max(0.0, ended + calm_s + 1 - time.time()))
 
     def events(self, reason: str = "") -> list[Json]:
         found = self.cluster.events(self.namespace, self.name)

@@ -61,6 +61,7 @@ class Settings:
     kills: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_KILLS", 5, 20)))
     deletes: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_DELETES", 1, 5)))
     cuts: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_CUTS", 1, 5)))
+    planned: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_PLANNED", 3, 50)))
     failpoint_runs: int = field(
         default_factory=lambda: int(number_from_env("REGROUP_E2E_FAILPOINT_RUNS", 0, 10)))
     rest_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_REST_S", 60, 600))

@@ -126,6 +126,7 @@ def test_node_cut(group: Group, settings: Settings, cluster: Cluster, operator: 
     rounds: list[Round] = []
     for _ in range(settings.cuts):
         group.wait_settled(3)
+        group.wait_calm()
         move_leader_off(operator, cluster, group.primary().node)
         one = cut_round(group, cluster)
         say(f"  {one.line()}; silent for {silence_ms(one):.0f} ms before the new primary's first "
@@ -144,6 +145,7 @@ def test_node_cut_with_leader(group: Group, cluster: Cluster, operator: Operator
     """The same with the leading operator on the cut node: the lease must run out first."""
     cluster.faults.require("a node's network cut")
     group.wait_settled(3)
+    group.wait_calm()
     node = group.primary().node
     for _ in range(4):  # the scheduler chooses the node, so give it some tries
         leader = operator.wait_leader()

@@ -252,17 +252,28 @@ TEST(CoolDown, Rows) {
   });
 }
 
-TEST(CoolDown, ADeathThatFollowsCloselyMakesTheNextPauseLonger) {
-  World world;
-  JustFailedOver(world, 15'000, 2);
-  world.InTransition(1, 2).AsPrimary(2);
-  world.seen.primary_slice.epoch = 4;
-  world.seen.primary_slice.endpoints = {{world.at(2).uid, NameOf(2), world.pod(2).ip,
-                                         world.pod(2).node, world.pod(2).zone}};
-  const model::Plan plan = world.Make();
-  ASSERT_TRUE(plan.record && plan.record->last_failover);
-  EXPECT_EQ(plan.record->last_failover->streak, 3);
-  EXPECT_EQ(plan.record->last_failover->automatic_wall_ms, kWallNow);
+TEST(CoolDown, TheNextPauseIsLongerWhenSilencesFollowClosely) {
+  struct Case {
+    const char* reason;
+    std::int64_t after_ms;
+    int streak;
+  };
+  for (const Case& row : {Case{"PrimaryUnreachable", 15'000, 3},
+                          Case{"PrimaryUnreachable", 50'000, 1},
+                          Case{"PrimaryProcessDied", 15'000, 2}}) {
+    SCOPED_TRACE(std::string(row.reason) + " after ms: " + std::to_string(row.after_ms));
+    World world;
+    JustFailedOver(world, row.after_ms, 2);
+    world.InTransition(1, 2).AsPrimary(2);
+    world.record().transition->reason = row.reason;
+    world.seen.primary_slice.epoch = 4;
+    world.seen.primary_slice.endpoints = {{world.at(2).uid, NameOf(2), world.pod(2).ip,
+                                           world.pod(2).node, world.pod(2).zone}};
+    const model::Plan plan = world.Make();
+    ASSERT_TRUE(plan.record && plan.record->last_failover);
+    EXPECT_EQ(plan.record->last_failover->streak, row.streak);
+    EXPECT_EQ(plan.record->last_failover->automatic_wall_ms, kWallNow);
+  }
 }
 
 // ------------------------------------------------------------------ TestFailover
