@@ -281,6 +281,13 @@ std::string WordsOf(const model::Effect& effect) {
   return NameOf(effect);
 }
 
+std::string FailoverIdOf(const model::Observed& seen, const model::Plan& plan) {
+  if (!plan.failover_id.empty()) return plan.failover_id;
+  const auto& next = plan.record ? plan.record->transition : seen.group.record.transition;
+  if (next) return next->id;
+  return seen.group.record.transition ? seen.group.record.transition->id : "";
+}
+
 redis::Command CommandOf(const model::Group& group, const model::EngineEffect& effect,
                          const redis::Session& session, const render::GroupSecrets& secrets) {
   const std::string user = render::kOperatorUser;

@@ -14,6 +14,9 @@ namespace regroup::reconcile {
 std::string NameOf(const model::Effect& effect);
 // One line for the log: what is done to whom, and why.
 std::string WordsOf(const model::Effect& effect);
+// The id that every log line of one change of the primary carries, from the suspicion that led to
+// the first act; empty at rest.
+std::string FailoverIdOf(const model::Observed& seen, const model::Plan& plan);
 
 redis::Command CommandOf(const model::Group& group, const model::EngineEffect& effect,
                          const redis::Session& session, const render::GroupSecrets& secrets);

@@ -5,6 +5,7 @@
 
 #include "operator/base/log.h"
 #include "operator/plan/planner.h"
+#include "operator/reconcile/act.h"
 #include "operator/reconcile/observe.h"
 #include "operator/reconcile/record.h"
 
@@ -165,12 +166,11 @@ void Reconciler::LogWhy(const Round& round, GroupState& state) const {
   state.last_why = stem;
   if (why.empty()) return;
   const model::Observed& seen = round.seen();
-  const auto& transition = seen.group.record.transition;
   Log(LogLevel::kInfo, "decided",
       {{"group", model::KeyOf(seen.group.meta)},
        {"epoch", seen.group.record.epoch},
        {"reason", why},
-       {"failover", transition ? transition->id : ""}});
+       {"failover", FailoverIdOf(seen, round.plan())}});
 }
 
 // Last of all, and only what differs: at rest nothing is written (rule quiet).

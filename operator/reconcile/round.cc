@@ -18,13 +18,6 @@ const EngineEffect* AsEngine(const model::Effect& effect) {
 
 constexpr std::int64_t kCatchUpMs = 500;  // then the switchover goes back (rule planned)
 
-std::string TransitionId(const model::Observed& seen, const model::Plan& plan) {
-  if (!plan.failover_id.empty()) return plan.failover_id;
-  const auto& next = plan.record ? plan.record->transition : seen.group.record.transition;
-  if (next) return next->id;
-  return seen.group.record.transition ? seen.group.record.transition->id : "";
-}
-
 // Stages that another leader did are unknown and not counted.
 void CountFailover(Metrics& metrics, const std::string& group, const model::LastFailover& last) {
   metrics.CountFailover(group, last.reason, last.duration_ms);
@@ -70,12 +63,14 @@ void Round::Note(const std::string& what, const Error& error) {
       {{"group", key_},
        {"epoch", seen_.group.record.epoch},
        {"code", ToString(error.code)},
-       {"error", error.message}});
+       {"error", error.message},
+       {"failover", FailoverIdOf(seen_, plan_)}});
   if (error_.empty()) error_ = "could not " + what + ": " + error.message;
 }
 
 void Round::Drop(const std::string& why) {
-  Log(LogLevel::kInfo, "round dropped", {{"group", key_}, {"reason", why}});
+  Log(LogLevel::kInfo, "round dropped",
+      {{"group", key_}, {"reason", why}, {"failover", FailoverIdOf(seen_, plan_)}});
   dropped_ = true;
   phase_ = Phase::kOver;
 }
@@ -131,7 +126,7 @@ void Round::Authority() {
          {"primary", plan_.record->primary ? plan_.record->primary->name : ""},
          {"guard", plan_.record->write_guard ? "on" : "off"},
          {"inSync", plan_.record->in_sync.size()},
-         {"failover", TransitionId(seen_, plan_)}});
+         {"failover", FailoverIdOf(seen_, plan_)}});
     const auto& last = plan_.record->last_failover;
     if (ports_.metrics != nullptr && last && last != seen_.group.record.last_failover) {
       CountFailover(*ports_.metrics, key_, *last);
@@ -240,7 +235,7 @@ void Round::RunEngine(const std::vector<std::size_t>& indices) {
          {"member", name},
          {"epoch", plan_.record ? plan_.record->epoch : seen_.group.record.epoch},
          {"change", WordsOf(effect)},
-         {"failover", TransitionId(seen_, plan_)}});
+         {"failover", FailoverIdOf(seen_, plan_)}});
     AfterEffect(plan_.effects[sent[i]]);
   }
 }
@@ -267,7 +262,7 @@ void Round::Object() {
          {"epoch", seen_.group.record.epoch},
          {"effect", NameOf(effect)},
          {"what", WordsOf(effect)},
-         {"failover", TransitionId(seen_, plan_)}});
+         {"failover", FailoverIdOf(seen_, plan_)}});
     AfterEffect(effect);
   } else if (done.error().code == ErrorCode::kConflict &&
              std::holds_alternative<model::WriteSlice>(effect)) {
