@@ -160,7 +160,8 @@ void FakeFleet::OnDeath(const Engine& engine) {
         world().Chance(faults_->reset) ? redis::Ended::kReset : redis::Ended::kFin;
     const std::string run_id = engine.run_id();
     const std::int64_t asleep_ms = std::max<std::int64_t>(awake_at_ - world().Now(), 0);
-    world().After(asleep_ms + world().Between(0, 4), [this, alive = alive_, key = key, how, run_id] {
+    const std::int64_t delay_ms = asleep_ms + world().Between(0, 4);
+    world().After(delay_ms, [this, alive = alive_, key = key, how, run_id] {
       const auto it = *alive ? members_.find(key) : members_.end();
       if (!*alive || it == members_.end()) return;
       Watched& watched = it->second;
