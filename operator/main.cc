@@ -31,9 +31,6 @@ namespace {
 using namespace regroup;
 using reconcile::Watched;
 
-constexpr Watched kKinds[] = {Watched::kGroup,     Watched::kPod,     Watched::kSlice,
-                              Watched::kNode,      Watched::kSecret,  Watched::kConfigMap,
-                              Watched::kService,   Watched::kBudget,  Watched::kVolume};
 constexpr std::int64_t kSyncPollMs = 20;
 constexpr std::int64_t kStuckMs = 30'000;  // each part of a pass has a deadline of a second or less
 
@@ -162,7 +159,8 @@ class Operator {
         elector_(*client_, clock_,
                  runtime::LeaderOptions{flags.lease_namespace, flags.lease_name, flags.identity,
                                         flags.lease_ms, flags.renew_deadline_ms, flags.retry_ms},
-                 [this] { StartLeading(); }, [this] { StopLeading(); }),
+                 [this] { StartLeading(); }, [this] { StopLeading(); },
+                 [this] { Rewound(); }),
         admin_(io_, HandlersOf()) {}
 
   Metrics& metrics() { return metrics_; }
@@ -181,6 +179,7 @@ class Operator {
     queue_.Add(key, urgent ? runtime::Priority::kUrgent : runtime::Priority::kNormal);
   }
   void StartReflector(Watched kind);
+  void Rewound();
   bool Synced() const;
   runtime::Outcome Work(const std::string& key, const std::stop_token& stop);
   void StartLeading();
@@ -213,6 +212,7 @@ reconcile::Ports Operator::PortsOf() {
   ports.metrics = &metrics_;
   ports.new_password = NewPassword;
   ports.interrupted = [this](const std::string& key) { return queue_.HasUrgent(key); };
+  ports.rewound = [this] { Rewound(); };
   ports.failpoint = [this](const std::string& name) { failpoints_.Hit(name); };
   return ports;
 }
@@ -255,14 +255,15 @@ void Operator::StartReflector(Watched kind) {
     for (const std::string& key : keys) Wake(key, false);
   };
   kube::ReflectorSink sink;
-  sink.on_replace = [this, kind, wake_all](std::vector<Json> objects, const std::string& version) {
-    wake_all(caches_.Replace(kind, objects, version, clock_.Now()));
+  sink.on_replace = [this, kind, wake_all](const kube::ListedSet& set) {
+    if (set.rewound) Rewound();
+    wake_all(caches_.Replace(kind, set, clock_.Now()));
   };
   sink.on_event = [this, kind, wake_all](kube::EventType type, const Json& object) {
     wake_all(type == kube::EventType::kDeleted ? caches_.Remove(kind, object, clock_.Now())
                                                : caches_.Put(kind, object, clock_.Now()));
   };
-  sink.on_restart = [this, resource = watched.type.resource] {
+  sink.on_restart = [this, resource = watched.type.resource](const Error&) {
     metrics_.CountWatchRestart(resource);
   };
   reflectors_.push_back(std::make_unique<kube::Reflector>(*client_, *client_, clock_,
@@ -286,12 +287,16 @@ runtime::Outcome Operator::Work(const std::string& key, const std::stop_token& s
   while (!stop.stop_requested() && round->Step()) {
   }
   if (stop.stop_requested()) return {};
-  const bool failed = round->failed();
-  runtime::Outcome outcome;
-  outcome.requeue_ms = reconciler_.End(key, std::move(round));
-  outcome.ok = !failed;
-  metrics_.CountReconcile(failed ? "error" : "ok", clock_.Now() - begin);
+  const runtime::Outcome outcome = reconciler_.End(key, std::move(round));
+  metrics_.CountReconcile(outcome.ok ? "ok" : "error", clock_.Now() - begin);
   return outcome;
+}
+
+// The API server's store was set back: everything is listed again, and until then nothing is done.
+void Operator::Rewound() {
+  Log(LogLevel::kWarn, "the API server's store was set back to an older state");
+  caches_.Doubt(clock_.Now());
+  for (const auto& reflector : reflectors_) reflector->Relist();
 }
 
 void Operator::StartLeading() {
@@ -319,7 +324,7 @@ int Operator::Run() {
   auto work = asio::make_work_guard(io_);
   std::jthread io_thread([this] { io_.run(); });
   standby_.Start();
-  for (const Watched kind : kKinds) StartReflector(kind);
+  for (const Watched kind : reconcile::kAllWatched) StartReflector(kind);
   std::jthread election([this](const std::stop_token& stop) {
     // Nothing is decided on caches that are not whole.
     while (!stop.stop_requested() && !Synced()) {

@@ -32,6 +32,9 @@ struct ObjectRef {
   std::string name;
 };
 
+// A stored object as it is shared between a list, a watch and their readers: never changed.
+using Object = std::shared_ptr<const Json>;
+
 struct Preconditions {
   std::string uid;
   std::string resource_version;

@@ -8,6 +8,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <vector>
@@ -19,31 +21,63 @@ namespace regroup::kube {
 
 enum class EventType { kAdded, kModified, kDeleted };
 
-struct ReflectorSink {
-  // The whole set, atomically; then single changes in order.
-  std::function<void(std::vector<Json> objects, const std::string& resource_version)> on_replace;
-  std::function<void(EventType type, Json object)> on_event;
-  std::function<void()> on_restart;  // a watch ended otherwise than cleanly
+// A whole set of objects, as one list or one run of initial events gave it.
+struct ListedSet {
+  std::vector<Object> objects;
+  std::string resource_version;
+  // When it was asked for: what was known before is in it, or has been taken back by the server.
+  MonoMs asked_at = 0;
+  // Its version is below one seen earlier. A list is a consistent read, so the API server's store
+  // was set back to an older state.
+  bool rewound = false;
 };
 
-// The pure part: what one line of a watch means.
+struct ReflectorSink {
+  // The whole set, atomically; then single changes in order.
+  std::function<void(ListedSet set)> on_replace;
+  std::function<void(EventType type, const Json& object)> on_event;
+  // A watch or a list ended otherwise than cleanly.
+  std::function<void(const Error& error)> on_restart;
+};
+
+// The server ends a watch after timeoutSeconds and sends bookmarks each minute: longer silence
+// means that the connection is dead without a word, or that the server's versions are behind ours.
+inline constexpr std::int64_t kWatchIdleLimitMs = 100'000;
+
+// The pure part: what to ask for next, and what an answer means. Time is passed in.
 struct WatchState {
   bool use_watch_list = true;   // until the server refuses it
-  bool initial = true;          // initial events are being collected
-  std::vector<Json> collected;
+  bool initial = true;          // the set is still to come, or is being collected
+  ListedSet collected;
+  std::string continue_token;   // of a paged list
   std::string resource_version;
+  std::int64_t newest_version = 0;  // of all sets and events that were handed over
   int failures = 0;
 };
 
-struct LineOutcome {
+// True: the set comes by pages (BeginList, OnListPage), and only then by a watch.
+bool MustList(const WatchState& state);
+void BeginList(WatchState& state, MonoMs now);
+ListOptions NextPage(const WatchState& state, const ListOptions& selector);
+// True: the last page; `collected` is to be handed over.
+bool OnListPage(WatchState& state, const Json& page);
+
+WatchOptions BeginWatch(WatchState& state, const ListOptions& selector, MonoMs now);
+
+struct WatchOutcome {
   bool replace = false;              // hand `collected` over
-  bool event = false;
+  bool event = false;                // hand the object over
   EventType type = EventType::kAdded;
-  Json object;
   std::optional<Error> failed;       // an ERROR event: end this watch
 };
+WatchOutcome OnWatchEvent(WatchState& state, const std::string& type, const Object& object);
 
-LineOutcome OnWatchLine(WatchState& state, const std::string& line);
+struct WatchLine {
+  std::string type;
+  Object object;
+};
+// Nothing where the line cannot be read: one such object must not end the watch.
+std::optional<WatchLine> ParseWatchLine(const std::string& line);
 
 // After a watch or list ended: how long to wait, and whether to begin from nothing.
 struct Restart {
@@ -51,6 +85,8 @@ struct Restart {
   bool relist = false;
 };
 Restart OnWatchEnd(WatchState& state, const std::optional<Error>& error, double jitter);
+// What ends a watch that was silent for kWatchIdleLimitMs.
+Error Silence();
 
 class Reflector {
  public:
@@ -59,12 +95,18 @@ class Reflector {
   ~Reflector();
   void Run(std::stop_token stop);
   bool Synced() const { return synced_; }
+  // Begins from nothing, as after 410: what was seen may no longer be true. Any thread.
+  void Relist();
 
  private:
   struct Queue;
   std::optional<Error> ListPages(const std::stop_token& stop);
   std::optional<Error> WatchOnce(const std::stop_token& stop);
-  void Take(const std::string& line, std::optional<Error>& failed);
+  std::shared_ptr<Queue> NewQueue();
+  static void End(Queue& queue);
+  bool RelistAsked();
+  void HandOver();
+  std::optional<Error> Take(const std::string& line);
 
   Api& api_;
   WatchApi& watch_;
@@ -75,6 +117,9 @@ class Reflector {
   ReflectorSink sink_;
   WatchState state_;
   std::atomic<bool> synced_{false};
+  std::mutex queue_mutex_;
+  std::shared_ptr<Queue> queue_;  // of the watch under way
+  bool relist_ = false;           // guarded by queue_mutex_
 };
 
 }  // namespace regroup::kube

@@ -133,6 +133,7 @@ struct PlanOptions {
   bool one_group = true;
   bool uid_preconditions = true;
   bool quiet = true;
+  bool read_your_writes = true;  // no rule, but the gate of the caches (Caches::Keep)
 };
 
 }  // namespace regroup::model

@@ -27,7 +27,7 @@ struct Stage {
     return {TypeOf(kind).type, group().meta.namespace_name, name};
   }
   void Keep(Watched kind, const Json& object) const {
-    ports.caches->Put(kind, object, ports.clock->Now());
+    ports.caches->Keep(kind, object, ports.clock->Now());
   }
 };
 

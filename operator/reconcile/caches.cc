@@ -18,7 +18,7 @@ std::string ObjectKey(const Json& object) {
 
 template <typename T>
 runtime::Item<T> ItemOf(const Json& object, const std::string& group,
-                        std::shared_ptr<const T> value) {
+                        std::shared_ptr<const T> value, MonoMs now) {
   runtime::Item<T> item;
   item.key = ObjectKey(object);
   item.uid = Str(At(object, {"metadata", "uid"}));
@@ -26,6 +26,7 @@ runtime::Item<T> ItemOf(const Json& object, const std::string& group,
       std::strtoll(Str(At(object, {"metadata", "resourceVersion"})).c_str(), nullptr, 10);
   item.group = group;
   item.value = std::move(value);
+  item.put_at = now;
   return item;
 }
 
@@ -56,16 +57,16 @@ std::shared_ptr<const render::OwnedObject> ReadOwned(const Json& object) {
   return std::make_shared<render::OwnedObject>(render::ParseOwned(object));
 }
 
-// Calls `use(store, read)` with the store of `kind` and how its objects are read.
 template <typename T, typename Read>
-std::vector<std::string> ReplaceIn(runtime::Store<T>& store, const std::vector<Json>& objects,
-                                   std::int64_t version, bool by_own_name, Read read) {
+std::vector<std::string> ReplaceIn(runtime::Store<T>& store, const kube::ListedSet& set, MonoMs now,
+                                   bool by_own_name, Read read) {
   std::vector<runtime::Item<T>> items;
-  for (const Json& object : objects) {
-    const std::string group = by_own_name ? ObjectKey(object) : render::GroupKeyOf(object);
-    items.push_back(ItemOf<T>(object, group, read(object)));
+  for (const kube::Object& object : set.objects) {
+    const std::string group = by_own_name ? ObjectKey(*object) : render::GroupKeyOf(*object);
+    items.push_back(ItemOf<T>(*object, group, read(*object), now));
   }
-  return store.Replace(std::move(items), version);
+  const std::int64_t version = std::strtoll(set.resource_version.c_str(), nullptr, 10);
+  return store.Replace(std::move(items), version, set.asked_at);
 }
 
 }  // namespace
@@ -105,44 +106,44 @@ std::shared_ptr<const StoredPod> Caches::ReadPod(const Json& object, MonoMs now)
   return pod;
 }
 
-std::vector<std::string> Caches::Replace(Watched kind, const std::vector<Json>& objects,
-                                         const std::string& list_version, MonoMs now) {
-  const std::int64_t version = std::strtoll(list_version.c_str(), nullptr, 10);
+std::vector<std::string> Caches::Replace(Watched kind, const kube::ListedSet& set, MonoMs now) {
   std::vector<std::string> touched;
   switch (kind) {
     case Watched::kGroup:
-      touched = ReplaceIn(groups_, objects, version, true, [](const Json& object) {
+      touched = ReplaceIn(groups_, set, now, true, [](const Json& object) {
         return std::make_shared<const model::Group>(model::ParseGroup(object));
       });
       break;
     case Watched::kPod:
-      touched = ReplaceIn(pods_, objects, version, false,
+      touched = ReplaceIn(pods_, set, now, false,
                           [&](const Json& object) { return ReadPod(object, now); });
       break;
     case Watched::kSlice:
-      touched = ReplaceIn(slices_, objects, version, false, ReadSlice);
+      touched = ReplaceIn(slices_, set, now, false, ReadSlice);
       break;
     case Watched::kNode:
-      ReplaceIn(nodes_, objects, version, true, [](const Json& object) {
+      ReplaceIn(nodes_, set, now, true, [](const Json& object) {
         return std::make_shared<const render::NodeFacts>(render::ParseNode(object));
       });
-      return groups_.Keys();
+      touched = groups_.Keys();
+      break;
     case Watched::kSecret:
-      touched = ReplaceIn(secrets_, objects, version, false, ReadSecret);
+      touched = ReplaceIn(secrets_, set, now, false, ReadSecret);
       break;
     case Watched::kConfigMap:
-      touched = ReplaceIn(config_maps_, objects, version, false, ReadOwned);
+      touched = ReplaceIn(config_maps_, set, now, false, ReadOwned);
       break;
     case Watched::kService:
-      touched = ReplaceIn(services_, objects, version, false, ReadOwned);
+      touched = ReplaceIn(services_, set, now, false, ReadOwned);
       break;
     case Watched::kBudget:
-      touched = ReplaceIn(budgets_, objects, version, false, ReadOwned);
+      touched = ReplaceIn(budgets_, set, now, false, ReadOwned);
       break;
     case Watched::kVolume:
-      touched = ReplaceIn(volumes_, objects, version, false, ReadVolume);
+      touched = ReplaceIn(volumes_, set, now, false, ReadVolume);
       break;
   }
+  if (EndDoubt(kind, set.asked_at)) return groups_.Keys();
   std::erase(touched, std::string());
   return touched;
 }
@@ -154,36 +155,36 @@ std::vector<std::string> Caches::Put(Watched kind, const Json& object, MonoMs no
   switch (kind) {
     case Watched::kGroup:
       news = groups_.Put(ItemOf<model::Group>(
-          object, group, std::make_shared<const model::Group>(model::ParseGroup(object))));
+          object, group, std::make_shared<const model::Group>(model::ParseGroup(object)), now));
       break;
     case Watched::kPod:
-      news = pods_.Put(ItemOf<StoredPod>(object, group, ReadPod(object, now)));
+      news = pods_.Put(ItemOf<StoredPod>(object, group, ReadPod(object, now), now));
       break;
     case Watched::kSlice:
-      news = slices_.Put(ItemOf<StoredSlice>(object, group, ReadSlice(object)));
+      news = slices_.Put(ItemOf<StoredSlice>(object, group, ReadSlice(object), now));
       break;
     case Watched::kNode: {
       // A kubelet's status report changes nothing that a decision reads, nearly always.
       const auto next = std::make_shared<const render::NodeFacts>(render::ParseNode(object));
       const auto known = nodes_.Get(ObjectKey(object));
       const bool same = known != nullptr && *known == *next;
-      news = nodes_.Put(ItemOf<render::NodeFacts>(object, "", next)) && !same;
+      news = nodes_.Put(ItemOf<render::NodeFacts>(object, "", next, now)) && !same;
       break;
     }
     case Watched::kSecret:
-      news = secrets_.Put(ItemOf<StoredSecret>(object, group, ReadSecret(object)));
+      news = secrets_.Put(ItemOf<StoredSecret>(object, group, ReadSecret(object), now));
       break;
     case Watched::kConfigMap:
-      news = config_maps_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object)));
+      news = config_maps_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object), now));
       break;
     case Watched::kService:
-      news = services_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object)));
+      news = services_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object), now));
       break;
     case Watched::kBudget:
-      news = budgets_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object)));
+      news = budgets_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object), now));
       break;
     case Watched::kVolume:
-      news = volumes_.Put(ItemOf<StoredVolume>(object, group, ReadVolume(object)));
+      news = volumes_.Put(ItemOf<StoredVolume>(object, group, ReadVolume(object), now));
       break;
   }
   if (!news) return {};
@@ -193,25 +194,23 @@ std::vector<std::string> Caches::Put(Watched kind, const Json& object, MonoMs no
 std::vector<std::string> Caches::Remove(Watched kind, const Json& object, MonoMs now) {
   const std::string key = ObjectKey(object);
   const std::string uid = Str(At(object, {"metadata", "uid"}));
-  const std::int64_t version =
-      std::strtoll(Str(At(object, {"metadata", "resourceVersion"})).c_str(), nullptr, 10);
   const std::string group =
       kind == Watched::kGroup ? ObjectKey(object) : render::GroupKeyOf(object);
   switch (kind) {
-    case Watched::kGroup: groups_.Remove(key, uid, version); break;
+    case Watched::kGroup: groups_.Remove(key, uid, now); break;
     case Watched::kPod:
       // The last event of a pod carries the kubelet's last word on its containers.
-      pods_.Put(ItemOf<StoredPod>(object, group, ReadPod(object, now)));
+      pods_.Put(ItemOf<StoredPod>(object, group, ReadPod(object, now), now));
       KeepDeparted(key);
-      pods_.Remove(key, uid, version);
+      pods_.Remove(key, uid, now);
       break;
-    case Watched::kSlice: slices_.Remove(key, uid, version); break;
-    case Watched::kNode: nodes_.Remove(key, uid, version); break;
-    case Watched::kSecret: secrets_.Remove(key, uid, version); break;
-    case Watched::kConfigMap: config_maps_.Remove(key, uid, version); break;
-    case Watched::kService: services_.Remove(key, uid, version); break;
-    case Watched::kBudget: budgets_.Remove(key, uid, version); break;
-    case Watched::kVolume: volumes_.Remove(key, uid, version); break;
+    case Watched::kSlice: slices_.Remove(key, uid, now); break;
+    case Watched::kNode: nodes_.Remove(key, uid, now); break;
+    case Watched::kSecret: secrets_.Remove(key, uid, now); break;
+    case Watched::kConfigMap: config_maps_.Remove(key, uid, now); break;
+    case Watched::kService: services_.Remove(key, uid, now); break;
+    case Watched::kBudget: budgets_.Remove(key, uid, now); break;
+    case Watched::kVolume: volumes_.Remove(key, uid, now); break;
   }
   return Touched(kind, group);
 }
@@ -227,6 +226,28 @@ void Caches::KeepDeparted(const std::string& key) {
     departed_.erase(departed_order_.front());
     departed_order_.erase(departed_order_.begin());
   }
+}
+
+void Caches::Keep(Watched kind, const Json& object, MonoMs now) {
+  if (read_your_writes_) Put(kind, object, now);
+}
+
+void Caches::Doubt(MonoMs now) {
+  std::lock_guard lock(doubt_mutex_);
+  doubted_.insert(std::begin(kAllWatched), std::end(kAllWatched));
+  doubted_at_ = now;
+}
+
+bool Caches::Reliable() const {
+  std::lock_guard lock(doubt_mutex_);
+  return doubted_.empty();
+}
+
+bool Caches::EndDoubt(Watched kind, MonoMs asked_at) {
+  std::lock_guard lock(doubt_mutex_);
+  if (doubted_.empty() || asked_at < doubted_at_) return false;
+  doubted_.erase(kind);
+  return doubted_.empty();
 }
 
 std::optional<model::PodView> Caches::Departed(const std::string& uid) const {

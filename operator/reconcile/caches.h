@@ -7,11 +7,13 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "operator/base/json.h"
 #include "operator/kube/api.h"
+#include "operator/kube/reflector.h"
 #include "operator/model/replication_group.h"
 #include "operator/render/objects.h"
 #include "operator/render/observe_objects.h"
@@ -22,6 +24,9 @@ namespace regroup::reconcile {
 enum class Watched {
   kGroup, kPod, kSlice, kNode, kSecret, kConfigMap, kService, kBudget, kVolume,
 };
+inline constexpr Watched kAllWatched[] = {
+    Watched::kGroup,  Watched::kPod,       Watched::kSlice,   Watched::kNode,  Watched::kSecret,
+    Watched::kConfigMap, Watched::kService, Watched::kBudget, Watched::kVolume};
 
 // How each kind is reached, and by which labels it is watched (never more than is ours, but Nodes).
 struct WatchedType {
@@ -50,11 +55,20 @@ struct StoredVolume {
 
 class Caches {
  public:
+  // `read_your_writes`: what Keep() gets is visible at once. Only the simulator switches it off.
+  explicit Caches(bool read_your_writes = true) : read_your_writes_(read_your_writes) {}
+
   // Each answers with the group keys whose picture changed. `now` dates a pod's first sight.
-  std::vector<std::string> Replace(Watched kind, const std::vector<Json>& objects,
-                                   const std::string& list_version, MonoMs now);
+  std::vector<std::string> Replace(Watched kind, const kube::ListedSet& set, MonoMs now);
   std::vector<std::string> Put(Watched kind, const Json& object, MonoMs now);
   std::vector<std::string> Remove(Watched kind, const Json& object, MonoMs now);
+  // The answer of our own write or live read: the watch may bring it much later.
+  void Keep(Watched kind, const Json& object, MonoMs now);
+
+  // The API server's store was set back to an older state: nothing here can be relied on until a
+  // list of each kind that was asked for after `now` has come.
+  void Doubt(MonoMs now);
+  bool Reliable() const;
 
   std::shared_ptr<const model::Group> Group(const std::string& key) const {
     return groups_.Get(key);
@@ -83,6 +97,8 @@ class Caches {
   std::vector<std::string> Touched(Watched kind, const std::string& group) const;
   std::shared_ptr<const StoredPod> ReadPod(const Json& object, MonoMs now) const;
   void KeepDeparted(const std::string& key);
+  // True where this list ends the doubt about the last kind.
+  bool EndDoubt(Watched kind, MonoMs asked_at);
 
   runtime::Store<model::Group> groups_;
   runtime::Store<StoredPod> pods_;
@@ -93,6 +109,10 @@ class Caches {
   runtime::Store<render::OwnedObject> services_;
   runtime::Store<render::OwnedObject> budgets_;
   runtime::Store<StoredVolume> volumes_;
+  const bool read_your_writes_;
+  mutable std::mutex doubt_mutex_;
+  std::set<Watched> doubted_;
+  MonoMs doubted_at_ = 0;
   mutable std::mutex departed_mutex_;
   std::map<std::string, model::PodView> departed_;
   std::vector<std::string> departed_order_;

@@ -23,6 +23,9 @@ struct Ports {
   Metrics* metrics = nullptr;                            // may be null
   std::function<std::string()> new_password;             // 32 random bytes as hex
   std::function<bool(const std::string& key)> interrupted;  // something urgent waits; may be empty
+  // The API server's store was found set back to an older state; may be empty. The owner calls
+  // Caches::Doubt and has every kind listed again.
+  std::function<void()> rewound;
   std::function<void(const std::string& name)> failpoint;   // tests only; may be empty
 };
 

@@ -127,6 +127,7 @@ void Reconciler::TendMemory(const model::Group& group, GroupState& state) {
 }
 
 std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
+  if (!ports_.caches->Reliable()) return nullptr;  // the last list that was waited for wakes us
   const std::shared_ptr<const model::Group> group = ports_.caches->Group(key);
   if (group == nullptr) {
     Forget(key);
@@ -217,21 +218,19 @@ void Reconciler::Measure(const Round& round) const {
   ports_.metrics->SetGroup(model::KeyOf(seen.group.meta), figures);
 }
 
-std::int64_t Reconciler::End(const std::string& key, std::unique_ptr<Round> round) {
-  if (round == nullptr) return -1;
+runtime::Outcome Reconciler::End(const std::string& key, std::unique_ptr<Round> round) {
+  if (round == nullptr) return {};
   GroupState& state = StateOf(key);
   Measure(*round);
-  if (round->dropped() && !round->failed()) return 0;
+  if (round->dropped() && !round->failed()) return {true, 0};
   state.last_error = round->error();
-  std::int64_t requeue_ms = round->plan().requeue_ms;
   // While a transition runs each answer ends a wait, and the view would only stand in the way.
   const bool urgent = round->plan().attention == model::Attention::kUrgent && round->any_effect();
-  if (!urgent && !round->dropped() && !Publish(*round)) requeue_ms = kErrorLookMs;
-  if (round->failed()) {
-    return requeue_ms < 0 ? kErrorLookMs : std::min(requeue_ms, kErrorLookMs);
-  }
-  if (round->any_effect()) return 0;  // see what became of it
-  return requeue_ms;
+  const bool published = urgent || round->dropped() || Publish(*round);
+  if (round->failed()) return {false, -1};
+  if (!published) return {true, kErrorLookMs};
+  if (round->any_effect()) return {true, 0};  // see what became of it
+  return {true, round->plan().requeue_ms};
 }
 
 void Reconciler::StartLeading() {

@@ -17,6 +17,7 @@
 #include "operator/model/plan.h"
 #include "operator/reconcile/observe.h"
 #include "operator/reconcile/ports.h"
+#include "operator/runtime/work_queue.h"
 
 namespace regroup::reconcile {
 
@@ -87,10 +88,10 @@ class Reconciler {
  public:
   Reconciler(Ports ports, Options options);
 
-  // Nothing: the group is gone, or there is no way to plan for it.
+  // Nothing: the group is gone, or what the caches hold cannot be relied on.
   std::unique_ptr<Round> Begin(const std::string& key);
-  // Publishes the view; answers when to look again in ms (0: at once, -1: only when woken).
-  std::int64_t End(const std::string& key, std::unique_ptr<Round> round);
+  // Publishes the view; answers how the pass ended and when to look again.
+  runtime::Outcome End(const std::string& key, std::unique_ptr<Round> round);
   // Standby: keeps the connections to the group's engines warm, and nothing else.
   void Watch(const std::string& key);
 

@@ -1,8 +1,18 @@
 #include "operator/reconcile/record.h"
 
+#include <cstdlib>
+
 #include "operator/model/group_json.h"
 
 namespace regroup::reconcile {
+
+namespace {
+
+std::int64_t VersionOf(const model::GroupMeta& meta) {
+  return std::strtoll(meta.resource_version.c_str(), nullptr, 10);
+}
+
+}  // namespace
 
 kube::ObjectRef RefOf(const model::GroupMeta& meta) {
   return {TypeOf(Watched::kGroup).type, meta.namespace_name, meta.name};
@@ -11,8 +21,13 @@ kube::ObjectRef RefOf(const model::GroupMeta& meta) {
 Result<model::Group> ReadGroup(const Ports& ports, const model::GroupMeta& meta) {
   Result<Json> object = ports.api->Get(RefOf(meta), kApiTimeoutMs);
   if (!object) return tl::unexpected<Error>(object.error());
-  ports.caches->Put(Watched::kGroup, *object, ports.clock->Now());
+  ports.caches->Keep(Watched::kGroup, *object, ports.clock->Now());
   model::Group group = model::ParseGroup(*object);
+  // A live read below a version that was known before it: the API server's store was set back.
+  if (VersionOf(group.meta) < VersionOf(meta)) {
+    if (ports.rewound) ports.rewound();
+    return Fail(ErrorCode::kUnavailable, "the API server shows an older state than before");
+  }
   if (group.meta.uid != meta.uid) {
     return Fail(ErrorCode::kNotFound, "another group has that name now");
   }
@@ -32,7 +47,7 @@ Result<model::Group> WriteStatus(const Ports& ports, const model::Group& base,
               {"status", model::RenderStatus(view, record)}};
   Result<Json> stored = ports.api->Replace(RefOf(base.meta), "status", object, kApiTimeoutMs);
   if (stored) {
-    ports.caches->Put(Watched::kGroup, *stored, ports.clock->Now());
+    ports.caches->Keep(Watched::kGroup, *stored, ports.clock->Now());
     return model::ParseGroup(*stored);
   }
   const Error error = stored.error();

@@ -9,7 +9,8 @@ namespace regroup::reconcile {
 
 kube::ObjectRef RefOf(const model::GroupMeta& meta);
 
-// A live read, put into the caches. kNotFound where the group is gone.
+// A live read, put into the caches. `meta` is what was known before it. kNotFound where the group
+// is gone; kUnavailable where the answer is older than what was known.
 Result<model::Group> ReadGroup(const Ports& ports, const model::GroupMeta& meta);
 
 // Writes `view` and `record` over the state that `base` was read at. kConflict: somebody else

@@ -40,14 +40,7 @@ void Controller::Work(int worker, const std::stop_token& stop) {
     begun = clock_.Now();
     const Outcome outcome = reconcile_(*key, stop);
     begun = 0;
-    if (!outcome.ok) {
-      queue_.AddBackoff(*key);
-    } else {
-      queue_.Forget(*key);
-      if (outcome.requeue_ms == 0) queue_.Add(*key);
-      else if (outcome.requeue_ms > 0) queue_.AddAfter(*key, outcome.requeue_ms);
-    }
-    queue_.Done(*key);
+    queue_.Finish(*key, outcome);
   }
 }
 

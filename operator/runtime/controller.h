@@ -13,11 +13,6 @@
 
 namespace regroup::runtime {
 
-struct Outcome {
-  bool ok = true;                // false: again after a growing back-off
-  std::int64_t requeue_ms = -1;  // 0: at once; -1: only when woken
-};
-
 class Controller {
  public:
   using ReconcileFn = std::function<Outcome(const std::string& key, std::stop_token stop)>;

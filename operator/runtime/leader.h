@@ -10,6 +10,7 @@
 #include <mutex>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "operator/base/clock.h"
 #include "operator/kube/lease.h"
@@ -37,11 +38,62 @@ enum class LeaseMove { kCreate, kTake, kRenew, kWait };
 void Observe(LeaderState& state, const kube::LeaseRecord& record, MonoMs now);
 LeaseMove NextMove(const LeaderState& state, const LeaderOptions& options, MonoMs now);
 
+// What the driver has to do with the Lease next; the answer goes to OnAnswer.
+struct LeaseAsk {
+  enum class Call { kNone, kRead, kCreate, kReplace };
+  Call call = Call::kNone;
+  kube::LeaseRecord record;  // to be written
+};
+
+// The pure part: one attempt is Begin() and then OnAnswer() until nothing is left to ask. Knows no
+// thread, clock or API; times are passed in. Leading ends by Expire(), which the driver calls often
+// enough, or in OnAnswer().
+class Election {
+ public:
+  explicit Election(LeaderOptions options) : options_(std::move(options)) {}
+
+  LeaseAsk Begin(MonoMs now, WallMs wall_now);
+  LeaseAsk OnAnswer(const Result<kube::LeaseRecord>& answer, MonoMs now, WallMs wall_now);
+  bool Expire(MonoMs now);  // true: leading has just ended
+  // Stops leading; the record to write so that the other one need not wait.
+  LeaseAsk Release(WallMs wall_now);
+  void Pause(MonoMs until) { pause_until_ = until; }
+
+  bool leading() const { return leading_; }
+  const std::string& reason() const { return reason_; }  // why leading ended last
+  // True once for each time that the Lease was read at a lower version than before: the API
+  // server's store was set back to an older state.
+  bool TakeRewound() { return std::exchange(rewound_, false); }
+  const LeaderOptions& options() const { return options_; }
+
+ private:
+  LeaseAsk Next(MonoMs now, WallMs wall_now);
+  LeaseAsk OnRead(const Result<kube::LeaseRecord>& answer, MonoMs now, WallMs wall_now);
+  LeaseAsk OnWritten(const Result<kube::LeaseRecord>& answer, MonoMs now);
+  void See(const kube::LeaseRecord& record, MonoMs now);
+  void Stop(std::string reason);
+
+  const LeaderOptions options_;
+  LeaderState state_;
+  LeaseAsk::Call asked_ = LeaseAsk::Call::kNone;
+  bool last_read_ = false;  // the read under way only looks: the attempt ends with it
+  MonoMs sent_at_ = 0;
+  MonoMs valid_until_ = 0;
+  MonoMs pause_until_ = 0;
+  bool leading_ = false;
+  bool rewound_ = false;
+  std::string reason_;
+};
+
+// Performs one ask, with a deadline below the retry time.
+Result<kube::LeaseRecord> Call(kube::Api& api, const LeaderOptions& options, const LeaseAsk& ask);
+
 class LeaderElector {
  public:
-  // on_stopped returns only when all work has stopped.
+  // on_stopped returns only when all work has stopped. on_rewound may be empty.
   LeaderElector(kube::Api& api, const Clock& clock, LeaderOptions options,
-                std::function<void()> on_started, std::function<void()> on_stopped);
+                std::function<void()> on_started, std::function<void()> on_stopped,
+                std::function<void()> on_rewound = {});
   // Until stop; an orderly stop gives the lease away at once.
   void Run(std::stop_token stop);
   bool IsLeader() const { return leading_; }
@@ -50,22 +102,19 @@ class LeaderElector {
 
  private:
   void Try();
-  bool Write(LeaseMove move);
-  void Gain();
-  void Lose(const char* why);
+  void Settle();
   void Release();
 
   kube::Api& api_;
   const Clock& clock_;
-  const LeaderOptions options_;
   std::function<void()> on_started_;
   std::function<void()> on_stopped_;
-  LeaderState state_;
+  std::function<void()> on_rewound_;
+  std::mutex election_mutex_;  // short: never held over a call or a callback
+  Election election_;
   std::atomic<bool> leading_{false};
-  std::atomic<MonoMs> valid_until_{0};
-  std::atomic<MonoMs> pause_until_{0};
   std::atomic<bool> step_down_{false};
-  std::mutex change_;
+  std::mutex change_;  // held while a callback runs
 };
 
 }  // namespace regroup::runtime

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "operator/base/clock.h"
+
 namespace regroup::runtime {
 
 template <typename T>
@@ -23,28 +25,34 @@ struct Item {
   std::int64_t version = 0;  // resourceVersion as a number; comparable within a resource type
   std::string group;  // index key, may be empty
   std::shared_ptr<const T> value;
+  MonoMs put_at = 0;  // when this process learned of it
 };
 
 template <typename T>
 class Store {
  public:
-  // Atomic replacement from a list. Items newer than the list (our own writes) stay. Returns the
-  // groups that were touched.
-  std::vector<std::string> Replace(std::vector<Item<T>> items, std::int64_t list_version) {
+  // Atomic replacement from a list that was asked for at `asked_at`. What this process learned
+  // since then and is newer than the list (our own writes) stays; what it knew before is in the
+  // list, or the API server's store was set back to an older state and it is no longer true.
+  // Returns the groups that were touched.
+  std::vector<std::string> Replace(std::vector<Item<T>> items, std::int64_t list_version,
+                                   MonoMs asked_at) {
     std::lock_guard lock(mutex_);
     std::map<std::string, Item<T>> next;
     std::set<std::string> touched;
     for (Item<T>& item : items) {
-      if (gone_.count(item.uid) > 0) continue;  // a list from before the deletion
+      const auto gone = gone_.find(item.uid);
+      if (gone != gone_.end() && gone->second >= asked_at) continue;  // from before the deletion
+      if (gone != gone_.end()) gone_.erase(gone);                     // it came back
       const auto old = items_.find(item.key);
       if (old == items_.end() || old->second.version != item.version) touched.insert(item.group);
       next[item.key] = std::move(item);
     }
     for (auto& [key, old] : items_) {
       const auto found = next.find(key);
-      if (found != next.end() && found->second.version >= old.version) continue;
-      if (old.version > list_version) next[key] = old;
-      else touched.insert(old.group);
+      const bool newer = old.put_at >= asked_at && old.version > list_version;
+      if (newer && (found == next.end() || found->second.version < old.version)) next[key] = old;
+      else if (found == next.end()) touched.insert(old.group);
     }
     items_.swap(next);
     return {touched.begin(), touched.end()};
@@ -65,9 +73,9 @@ class Store {
   }
 
   // Leaves a tombstone, so that a late event cannot bring a deleted object back.
-  bool Remove(const std::string& key, const std::string& uid, std::int64_t) {
+  bool Remove(const std::string& key, const std::string& uid, MonoMs now) {
     std::lock_guard lock(mutex_);
-    if (gone_.insert(uid).second) order_.push_back(uid);
+    if (gone_.insert_or_assign(uid, now).second) order_.push_back(uid);
     while (order_.size() > kTombstonesMax) {
       gone_.erase(order_.front());
       order_.pop_front();
@@ -117,7 +125,7 @@ class Store {
 
   mutable std::mutex mutex_;
   std::map<std::string, Item<T>> items_;
-  std::set<std::string> gone_;
+  std::map<std::string, MonoMs> gone_;  // by UID, and since when
   std::deque<std::string> order_;
 };
 

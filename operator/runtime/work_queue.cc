@@ -68,6 +68,17 @@ void WorkQueueCore::Done(const std::string& key) {
   if (dirty_.count(key) > 0) Enqueue(key);
 }
 
+void WorkQueueCore::Finish(const std::string& key, const Outcome& outcome, MonoMs now) {
+  if (!outcome.ok) {
+    AddBackoff(key, now);
+  } else {
+    Forget(key);
+    if (outcome.requeue_ms == 0) Add(key, Priority::kNormal);
+    else if (outcome.requeue_ms > 0) AddAt(key, now + outcome.requeue_ms);
+  }
+  Done(key);
+}
+
 MonoMs WorkQueueCore::NextDue() const {
   MonoMs next = -1;
   for (const auto& [key, at] : delayed_) {
@@ -88,17 +99,6 @@ void WorkQueue::AddAfter(const std::string& key, std::int64_t delay_ms) {
   ready_.notify_one();
 }
 
-void WorkQueue::AddBackoff(const std::string& key) {
-  std::lock_guard lock(mutex_);
-  core_.AddBackoff(key, clock_.Now());
-  ready_.notify_one();
-}
-
-void WorkQueue::Forget(const std::string& key) {
-  std::lock_guard lock(mutex_);
-  core_.Forget(key);
-}
-
 std::optional<std::string> WorkQueue::Take(std::stop_token stop) {
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
@@ -112,9 +112,9 @@ std::optional<std::string> WorkQueue::Take(std::stop_token stop) {
   return std::nullopt;
 }
 
-void WorkQueue::Done(const std::string& key) {
+void WorkQueue::Finish(const std::string& key, const Outcome& outcome) {
   std::lock_guard lock(mutex_);
-  core_.Done(key);
+  core_.Finish(key, outcome, clock_.Now());
   ready_.notify_one();
 }
 

@@ -20,6 +20,12 @@ namespace regroup::runtime {
 
 enum class Priority { kNormal, kUrgent };
 
+// How a pass over a key ended.
+struct Outcome {
+  bool ok = true;                // false: again after a growing back-off
+  std::int64_t requeue_ms = -1;  // 0: at once; -1: only when woken
+};
+
 class WorkQueueCore {
  public:
   explicit WorkQueueCore(std::uint64_t seed) : rng_(seed) {}
@@ -31,6 +37,8 @@ class WorkQueueCore {
   // Moves due delayed keys in, then gives the next one.
   std::optional<std::string> Take(MonoMs now);
   void Done(const std::string& key);
+  // Done() with what the pass wishes for next.
+  void Finish(const std::string& key, const Outcome& outcome, MonoMs now);
   bool HasPending(const std::string& key) const { return dirty_.count(key) > 0; }
   bool HasUrgent(const std::string& key) const { return urgent_.count(key) > 0; }
   std::size_t Depth() const { return urgent_queue_.size() + queue_.size(); }
@@ -56,11 +64,9 @@ class WorkQueue {
 
   void Add(const std::string& key, Priority priority = Priority::kNormal);
   void AddAfter(const std::string& key, std::int64_t delay_ms);
-  void AddBackoff(const std::string& key);
-  void Forget(const std::string& key);
   // Blocks until a key is there; nothing once stop is requested.
   std::optional<std::string> Take(std::stop_token stop);
-  void Done(const std::string& key);
+  void Finish(const std::string& key, const Outcome& outcome);
   bool HasPending(const std::string& key) const;
   bool HasUrgent(const std::string& key) const;
   std::size_t Depth() const;

@@ -26,7 +26,7 @@ class Calm : public testing::Test {
     }
     for (const char* host : {"op0", "op1"}) {
       operators_.push_back(std::make_unique<SimOperator>(
-          host, &world_, &network_, &engines_, &server_, &lease_, &checker_, &faults_,
+          host, &world_, &network_, &engines_, &server_, &checker_, &faults_,
           model::PlanOptions{}));
       operators_.back()->Start();
     }
@@ -69,7 +69,6 @@ class Calm : public testing::Test {
   ApiServer server_;
   Checker checker_;
   Cluster cluster_;
-  Lease lease_;
   OperatorFaults faults_;
   std::vector<std::unique_ptr<SimOperator>> operators_;
 };

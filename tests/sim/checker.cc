@@ -155,6 +155,11 @@ void Checker::CheckRecord(const Json& object) {
   if (!group.has_record) return;
   const model::NodeGroupRecord& record = group.record;
   const std::string uid = record.primary ? record.primary->uid : "";
+  if (restores_ != server_->restores()) {
+    restores_ = server_->restores();
+    epoch_ = record.epoch;
+    epoch_uid_.clear();
+  }
   if (record.epoch < epoch_) {
     Violate("S6", "the epoch fell from " + std::to_string(epoch_) + " to " +
                       std::to_string(record.epoch));

@@ -47,6 +47,8 @@ class Checker final : public EngineObserver {
   const std::vector<Violation>& violations() const { return violations_; }
   const std::map<std::string, std::int64_t>& counters() const { return counters_; }
   void Count(const std::string& what) { ++counters_[what]; }
+  // A rule whose oracle is somewhere else was broken.
+  void Fault(const std::string& rule, const std::string& text) { Violate(rule, text); }
 
  private:
   void Violate(const std::string& rule, const std::string& text);
@@ -61,6 +63,7 @@ class Checker final : public EngineObserver {
   ApiServer* server_;
   std::vector<Violation> violations_;
   std::map<std::string, std::int64_t> counters_;
+  int restores_ = 0;  // of the API server's store: records begin again from an older one
   std::int64_t epoch_ = 0;
   std::string epoch_uid_;
   std::string recorded_uid_;

@@ -99,6 +99,9 @@ void FakeFleet::SchedulePoll(const std::string& key, std::uint64_t generation,
 void FakeFleet::Poll(const std::string& key, std::uint64_t generation) {
   const auto it = members_.find(key);
   if (it == members_.end() || it->second.generation != generation) return;
+  if (world().Now() < awake_at_) {
+    return SchedulePoll(key, generation, awake_at_ - world().Now());
+  }
   Watched& member = it->second;
   Ask(key, member);
   const redis::Pace pace = pace_[member.group];
@@ -156,7 +159,9 @@ void FakeFleet::OnDeath(const Engine& engine) {
     const redis::Ended how =
         world().Chance(faults_->reset) ? redis::Ended::kReset : redis::Ended::kFin;
     const std::string run_id = engine.run_id();
-    world().After(world().Between(0, 4), [this, alive = alive_, key = key, how, run_id] {
+    const std::int64_t asleep_ms = std::max<std::int64_t>(awake_at_ - world().Now(), 0);
+    const std::int64_t delay_ms = asleep_ms + world().Between(0, 4);
+    world().After(delay_ms, [this, alive = alive_, key = key, how, run_id] {
       const auto it = *alive ? members_.find(key) : members_.end();
       if (!*alive || it == members_.end()) return;
       Watched& watched = it->second;

@@ -45,6 +45,8 @@ class FakeFleet final : public redis::Fleet, public EngineObserver {
 
   // The process is gone: nothing of it runs any more. The engine's ends of its connections stay.
   void Crash() { *alive_ = false; }
+  // The process is stopped: it asks nothing and hears nothing before that time.
+  void SleepUntil(MonoMs at) { awake_at_ = at; }
   // Virtual time that the calls since the last question have taken.
   std::int64_t TakeCost();
 
@@ -90,6 +92,7 @@ class FakeFleet final : public redis::Fleet, public EngineObserver {
   std::uint64_t generation_ = 0;
   std::uint64_t token_ = 0;
   std::int64_t cost_ms_ = 0;
+  MonoMs awake_at_ = 0;
 };
 
 }  // namespace regroup::sim

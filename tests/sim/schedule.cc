@@ -40,7 +40,7 @@ class Run {
     }
     for (const char* host : {"op0", "op1"}) {
       operators_.push_back(std::make_unique<SimOperator>(host, &world_, &network_, &engines_,
-                                                         &server_, &lease_, &checker_, &faults_,
+                                                         &server_, &checker_, &faults_,
                                                          options.plan));
     }
   }
@@ -88,7 +88,6 @@ class Run {
   ApiServer server_;
   Checker checker_;
   Cluster cluster_;
-  Lease lease_;
   OperatorFaults faults_;
   std::vector<std::unique_ptr<SimOperator>> operators_;
   std::vector<Kind> kinds_;
@@ -170,7 +169,7 @@ void Run::DrawSwarm() {
   faults_.crash_after_step = sometimes(0.02);
   faults_.pause_after_step = sometimes(0.02);
   faults_.pauses_outlive_lease = world_.Chance(0.5);
-  faults_.watch_lag_ms_max = world_.Chance(0.3) ? 4000 : 100;
+  faults_.watch.lag_ms_max = world_.Chance(0.3) ? 4000 : 100;
 }
 
 void Run::InjectLater() {
@@ -206,7 +205,10 @@ void Run::StopFaults() {
   faults_ = OperatorFaults{};
   network_.HealAll();
   for (Engine* engine : Living()) engine->Thaw();
-  for (auto& one : operators_) one->LeadAnyway(false);
+  for (auto& one : operators_) {
+    one->LeadAnyway(false);
+    one->ResetHungWatches();
+  }
 }
 
 void Run::ClientsWrite() {

@@ -61,7 +61,8 @@ bool SwitchOff(PlanOptions& options, const std::string& rule) {
       {"cool-down", &PlanOptions::cool_down},
       {"one-group", &PlanOptions::one_group},
       {"uid-preconditions", &PlanOptions::uid_preconditions},
-      {"quiet", &PlanOptions::quiet}};
+      {"quiet", &PlanOptions::quiet},
+      {"read-your-writes", &PlanOptions::read_your_writes}};
   const auto it = rules.find(rule);
   if (it == rules.end()) {
     std::fprintf(stderr, "unknown rule '%s'; rules:", rule.c_str());

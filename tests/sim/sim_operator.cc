@@ -6,25 +6,10 @@
 namespace regroup::sim {
 namespace {
 
-constexpr char kKey[] = "default/web-cache";
-constexpr std::int64_t kLeaseMs = 5000;
-constexpr std::int64_t kRenewDeadlineMs = 3000;
-constexpr std::int64_t kLeaseRetryMs = 1000;
-
-std::optional<reconcile::Watched> WatchedOf(const std::string& resource) {
-  static const std::map<std::string, reconcile::Watched> kKinds = {
-      {"replicationgroups", reconcile::Watched::kGroup},
-      {"pods", reconcile::Watched::kPod},
-      {"endpointslices", reconcile::Watched::kSlice},
-      {"nodes", reconcile::Watched::kNode},
-      {"secrets", reconcile::Watched::kSecret},
-      {"configmaps", reconcile::Watched::kConfigMap},
-      {"services", reconcile::Watched::kService},
-      {"poddisruptionbudgets", reconcile::Watched::kBudget},
-      {"persistentvolumeclaims", reconcile::Watched::kVolume}};
-  const auto it = kKinds.find(resource);
-  return it == kKinds.end() ? std::nullopt : std::optional(it->second);
-}
+constexpr std::int64_t kWatchdogMs = 50;
+constexpr std::int64_t kRetryWindowMs = 10'000;
+// A failover with its repairs needs some hundred calls; a loop without a pause needs thousands.
+constexpr std::int64_t kCallsInWindowMax = 1500;
 
 model::Catalogue SimCatalogue() {
   model::Catalogue catalogue;
@@ -33,15 +18,40 @@ model::Catalogue SimCatalogue() {
   return catalogue;
 }
 
+runtime::LeaderOptions Candidate(const std::string& host, std::uint64_t process_id) {
+  runtime::LeaderOptions options;
+  options.namespace_name = "regroup-system";
+  options.lease_name = "regroup";
+  options.identity = host + "-" + std::to_string(process_id);
+  return options;
+}
+
 }  // namespace
 
+SimOperator::Process::Process(SimOperator& owner, std::uint64_t process_id)
+    : id(process_id),
+      worker_api(owner.server_, owner.world_, owner.network_, owner.host_, &owner.faults_->api),
+      reflector_api(owner.server_, owner.world_, owner.network_, owner.host_,
+                    &owner.faults_->api),
+      lease_api(owner.server_, owner.world_, owner.network_, owner.host_, &owner.faults_->api),
+      watch(owner.server_, owner.world_, owner.network_, owner.host_, &owner.faults_->watch,
+            &awake_at),
+      caches(owner.plan_options_.read_your_writes), queue(owner.world_->rng().Next()),
+      election(Candidate(owner.host_, process_id)) {}
+
 SimOperator::SimOperator(std::string host, World* world, Network* network, Engines* engines,
-                         ApiServer* server, Lease* lease, Checker* checker,
-                         const OperatorFaults* faults, model::PlanOptions plan_options)
+                         ApiServer* server, Checker* checker, const OperatorFaults* faults,
+                         model::PlanOptions plan_options, StepFault* step_fault)
     : host_(std::move(host)), world_(world), network_(network), engines_(engines),
-      server_(server), lease_(lease), checker_(checker), faults_(faults),
-      plan_options_(plan_options) {
-  server_->OnChange([this](const Change& change) { OnChange(change); });
+      server_(server), checker_(checker), faults_(faults), plan_options_(plan_options),
+      step_fault_(step_fault) {
+  server_->Follow(
+      [this](const std::shared_ptr<const Commit>& commit) {
+        if (process_ != nullptr) process_->watch.OnCommit(commit);
+      },
+      [this] {
+        if (process_ != nullptr) process_->watch.LoseAll();
+      });
 }
 
 // Runs `step` later, in the same process or not at all.
@@ -52,45 +62,47 @@ void SimOperator::After(std::int64_t ms, void (SimOperator::*step)()) {
 }
 
 // A stopped process does nothing until it goes on; then it does what it was about to do.
-bool SimOperator::Paused(void (SimOperator::*step)()) {
-  if (world_->Now() >= process_->paused_until) return false;
-  After(process_->paused_until - world_->Now(), step);
+bool SimOperator::Stopped(void (SimOperator::*step)()) {
+  if (world_->Now() >= process_->awake_at) return false;
+  After(process_->awake_at - world_->Now(), step);
   return true;
 }
 
 void SimOperator::Start() {
   if (process_ != nullptr) return;
-  process_ = std::make_unique<Process>();
-  process_->id = ++process_id_;
-  process_->api = std::make_unique<FakeApi>(server_, world_, network_, host_, &faults_->api);
+  process_ = std::make_unique<Process>(*this, ++process_id_);
   process_->fleet = std::make_unique<FakeFleet>(
       engines_, host_, &faults_->fleet, [this, id = process_->id](const std::string& key, bool u) {
         if (process_ != nullptr && process_->id == id) Wake(key, u);
       });
   engines_->AddObserver(process_->fleet.get());
-  process_->caches = std::make_unique<reconcile::Caches>();
   reconcile::Ports ports;
-  ports.api = process_->api.get();
+  ports.api = &process_->worker_api;
   ports.fleet = process_->fleet.get();
   ports.clock = world_;
-  ports.caches = process_->caches.get();
+  ports.caches = &process_->caches;
   ports.new_password = [world = world_] { return world->NewHex40(); };
+  ports.interrupted = [queue = &process_->queue](const std::string& key) {
+    return queue->HasUrgent(key);
+  };
+  ports.rewound = [this] { Rewound(); };
   reconcile::Options options;
   options.catalogue = SimCatalogue();
   options.plan = plan_options_;
   options.parallel = false;
-  options.identity = host_ + "-" + std::to_string(process_->id);
+  options.identity = process_->election.options().identity;
   process_->reconciler = std::make_unique<reconcile::Reconciler>(ports, options);
   world_->Trace(host_ + " starts");
-  After(world_->Between(5, 100), &SimOperator::ListAll);
-  After(world_->Between(5, kLeaseRetryMs), &SimOperator::TendLease);
+  for (const reconcile::Watched kind : reconcile::kAllWatched) StartReflector(kind);
+  After(world_->Between(5, 1000), &SimOperator::Campaign);
 }
 
 void SimOperator::Crash(std::int64_t down_ms) {
   if (process_ == nullptr) return;
-  world_->Trace(host_ + " crashes" + (process_->round ? " inside a round" : ""));
-  checker_->Count(process_->round ? "operator crashes inside a round" : "operator crashes at rest");
-  writes_of_dead_ += process_->api->writes();
+  const bool inside = process_->round != nullptr;
+  world_->Trace(host_ + " crashes" + (inside ? " inside a round" : ""));
+  checker_->Count(inside ? "operator crashes inside a round" : "operator crashes at rest");
+  writes_of_dead_ += process_->worker_api.writes();
   process_->fleet->Crash();
   process_->round.reset();
   process_->reconciler.reset();
@@ -102,101 +114,106 @@ void SimOperator::Crash(std::int64_t down_ms) {
 void SimOperator::Pause(std::int64_t ms) {
   if (process_ == nullptr) return;
   world_->Trace(host_ + " pauses for " + std::to_string(ms) + " ms");
-  process_->paused_until = std::max(process_->paused_until, world_->Now() + ms);
+  if (process_->leading) {
+    checker_->Count(process_->round ? "paused leader, inside a round" : "paused leader, at rest");
+  }
+  process_->awake_at = std::max(process_->awake_at, world_->Now() + ms);
+  process_->fleet->SleepUntil(process_->awake_at);
 }
 
 void SimOperator::LeadAnyway(bool on) {
   lead_anyway_ = on;
-  if (process_ == nullptr) return;
-  if (on) SetLeading(true);
+  if (process_ != nullptr) Settle();
+}
+
+void SimOperator::ResetHungWatches() {
+  if (process_ != nullptr) process_->watch.ResetHung();
 }
 
 std::int64_t SimOperator::api_writes() const {
-  return writes_of_dead_ + (process_ == nullptr ? 0 : process_->api->writes());
+  return writes_of_dead_ + (process_ == nullptr ? 0 : process_->worker_api.writes());
 }
 
 // ---------------------------------------------------------------- the caches
 
-void SimOperator::ListAll() {
-  if (Paused(&SimOperator::ListAll)) return;
-  if (!network_->BothWays(host_, "api")) return After(500, &SimOperator::ListAll);
-  process_->feed.clear();
-  for (const char* resource : {"nodes", "replicationgroups", "pods", "endpointslices", "secrets",
-                               "configmaps", "services", "poddisruptionbudgets",
-                               "persistentvolumeclaims"}) {
-    process_->caches->Replace(*WatchedOf(resource), server_->Objects(resource), server_->Version(),
-                              world_->Now());
-  }
-  process_->listed = true;
-  Wake(kKey, false);
+void SimOperator::StartReflector(reconcile::Watched kind) {
+  const auto wake_all = [this](const std::vector<std::string>& keys) {
+    for (const std::string& key : keys) Wake(key, false);
+  };
+  kube::ReflectorSink sink;
+  sink.on_replace = [this, kind, wake_all](const kube::ListedSet& set) {
+    checker_->Count("lists");
+    if (set.rewound) Rewound();
+    wake_all(process_->caches.Replace(kind, set, world_->Now()));
+  };
+  sink.on_event = [this, kind, wake_all](kube::EventType type, const Json& object) {
+    wake_all(type == kube::EventType::kDeleted
+                 ? process_->caches.Remove(kind, object, world_->Now())
+                 : process_->caches.Put(kind, object, world_->Now()));
+  };
+  sink.on_restart = [this](const Error& error) {
+    checker_->Count("watch restarts: " + std::string(ToString(error.code)));
+  };
+  const reconcile::WatchedType watched = reconcile::TypeOf(kind);
+  kube::ListOptions selector;
+  selector.label_selector = watched.label_selector;
+  process_->reflectors.push_back(std::make_unique<SimReflector>(
+      &process_->reflector_api, &process_->watch, world_, &process_->awake_at, watched.type,
+      selector, std::move(sink)));
+  process_->reflectors.back()->Start();
 }
 
-void SimOperator::OnChange(const Change& change) {
-  if (process_ == nullptr || !process_->listed || !WatchedOf(change.resource)) return;
-  std::deque<Pending>& feed = process_->feed[change.resource];
-  const std::int64_t lag = world_->Chance(0.1)
-                               ? world_->Between(0, faults_->watch_lag_ms_max)
-                               : world_->Between(1, 20);
-  MonoMs due = world_->Now() + lag;
-  if (!feed.empty()) due = std::max(due, feed.back().due);
-  feed.push_back({due, change});
-  if (feed.size() == 1) Feed(change.resource);
+bool SimOperator::Synced() const {
+  return std::all_of(process_->reflectors.begin(), process_->reflectors.end(),
+                     [](const auto& reflector) { return reflector->Synced(); });
 }
 
-// Hands over in order, each change when it is due and the API server can be reached.
-void SimOperator::Feed(const std::string& resource) {
-  std::deque<Pending>& feed = process_->feed[resource];
-  while (!feed.empty()) {
-    MonoMs due = std::max(feed.front().due, process_->paused_until);
-    if (!network_->BothWays(host_, "api")) due = std::max(due, world_->Now() + 300);
-    if (due > world_->Now()) {
-      world_->After(due - world_->Now(), [this, id = process_->id, resource] {
-        if (process_ != nullptr && process_->id == id) Feed(resource);
-      });
-      return;
-    }
-    const Change change = std::move(feed.front().change);
-    feed.pop_front();
-    Deliver(change);
-  }
+void SimOperator::Rewound() {
+  world_->Trace(host_ + " finds the store set back");
+  checker_->Count("operator finds the store set back");
+  process_->caches.Doubt(world_->Now());
+  for (const auto& reflector : process_->reflectors) reflector->Relist();
 }
 
-void SimOperator::Deliver(const Change& change) {
-  const reconcile::Watched kind = *WatchedOf(change.resource);
-  const std::vector<std::string> keys =
-      change.type == "DELETED" ? process_->caches->Remove(kind, change.object, world_->Now())
-                               : process_->caches->Put(kind, change.object, world_->Now());
-  for (const std::string& key : keys) Wake(key, false);
+// ---------------------------------------------------------------- the worker
+
+void SimOperator::Wake(const std::string& key, bool urgent) {
+  process_->queue.Add(key, urgent ? runtime::Priority::kUrgent : runtime::Priority::kNormal);
+  if (process_->key.empty()) LookAt(world_->Now() + world_->Between(0, 3));
 }
 
-// ---------------------------------------------------------------- rounds
+void SimOperator::LookAt(MonoMs at) {
+  if (process_->look_at != 0 && process_->look_at <= at) return;
+  process_->look_at = at;
+  After(at - world_->Now(), &SimOperator::Look);
+}
 
-void SimOperator::Wake(const std::string& key, bool) {
-  if (key != kKey || !process_->listed) return;
-  if (!process_->leading) {
-    process_->reconciler->Watch(kKey);
+// The worker takes the next key, as runtime::Controller does.
+void SimOperator::Look() {
+  if (process_->look_at == 0 || world_->Now() < process_->look_at) return;  // an older wish
+  if (Stopped(&SimOperator::Look)) return;
+  process_->look_at = 0;
+  if (!process_->key.empty()) return;
+  const std::optional<std::string> key = process_->queue.Take(world_->Now());
+  if (!key) {
+    const MonoMs due = process_->queue.NextDue();
+    if (due >= 0) LookAt(due);
     return;
   }
-  process_->dirty = true;
-  if (process_->round != nullptr || process_->planned) return;
-  process_->planned = true;
-  After(world_->Between(0, 3), &SimOperator::BeginRound);
-}
-
-void SimOperator::BeginRound() {
-  if (Paused(&SimOperator::BeginRound)) return;
-  process_->planned = false;
-  if (!process_->leading || process_->round != nullptr) return;
-  process_->dirty = false;
-  process_->round = process_->reconciler->Begin(kKey);
-  if (process_->round == nullptr) return;
+  process_->key = *key;
+  if (!process_->leading) {
+    process_->reconciler->Watch(*key);
+    return LeaveKey({});
+  }
+  process_->round = process_->reconciler->Begin(*key);
+  if (process_->round == nullptr) return LeaveKey({});
   checker_->Count("rounds");
-  After(world_->Between(0, 3), &SimOperator::StepRound);
+  After(world_->Between(0, 3) + TakeCost(), &SimOperator::StepRound);
 }
 
 void SimOperator::StepRound() {
-  if (Paused(&SimOperator::StepRound)) return;
-  if (!process_->leading) return process_->round.reset();  // work stops at the deadline
+  if (Stopped(&SimOperator::StepRound)) return;
+  if (process_->round == nullptr) return;  // work stopped with the Lease
   const bool more = process_->round->Step();
   checker_->Count("steps");
   const std::int64_t cost = TakeCost();
@@ -205,30 +222,48 @@ void SimOperator::StepRound() {
 }
 
 void SimOperator::EndRound() {
-  if (Paused(&SimOperator::EndRound)) return;
-  if (!process_->leading) return process_->round.reset();
-  const std::int64_t requeue_ms =
-      process_->reconciler->End(kKey, std::move(process_->round));
-  process_->round = nullptr;
-  process_->requeue_at = requeue_ms < 0 ? 0 : world_->Now() + requeue_ms;
-  if (process_->dirty || requeue_ms == 0) return Wake(kKey, false);
-  if (requeue_ms > 0) After(requeue_ms, &SimOperator::Requeue);
+  if (Stopped(&SimOperator::EndRound)) return;
+  if (process_->round == nullptr) return;
+  LeaveKey(process_->reconciler->End(process_->key, std::move(process_->round)));
 }
 
-void SimOperator::Requeue() {
-  if (process_->requeue_at == 0 || world_->Now() < process_->requeue_at) return;
-  process_->requeue_at = 0;
-  Wake(kKey, false);
+void SimOperator::LeaveKey(const runtime::Outcome& outcome) {
+  if (!outcome.ok) checker_->Count("failed passes");
+  process_->round.reset();
+  process_->queue.Finish(std::exchange(process_->key, ""), outcome, world_->Now());
+  BoundRetries();
+  LookAt(world_->Now() + std::max<std::int64_t>(TakeCost(), 1));
+}
+
+// Invariant L3: whatever happens, what is tried again has a pause.
+void SimOperator::BoundRetries() {
+  const std::int64_t calls = process_->worker_api.calls();
+  if (world_->Now() - process_->counted_from > kRetryWindowMs) {
+    process_->counted_from = world_->Now();
+    process_->counted_calls = calls;
+  }
+  if (calls - process_->counted_calls > kCallsInWindowMax) {
+    checker_->Fault("L3", host_ + " sent more than " + std::to_string(kCallsInWindowMax) +
+                              " API calls in 10 s");
+    process_->counted_calls = calls;
+  }
 }
 
 // Between two effects: a crash, or a stop long enough for another to take the Lease.
 bool SimOperator::MaybeDisturb() {
+  if (step_fault_ != nullptr && ++step_fault_->steps == step_fault_->at_step + 1) {
+    if (step_fault_->kind == StepFault::Kind::kPause) {
+      Pause(step_fault_->pause_ms);
+      return false;
+    }
+    Crash(1000);
+    return true;
+  }
   if (world_->Chance(faults_->crash_after_step)) {
     Crash(world_->Between(200, 5000));
     return true;
   }
   if (world_->Chance(faults_->pause_after_step)) {
-    checker_->Count("operator pauses inside a round");
     Pause(faults_->pauses_outlive_lease ? world_->Between(4000, 12'000)
                                         : world_->Between(20, 1500));
   }
@@ -236,42 +271,66 @@ bool SimOperator::MaybeDisturb() {
 }
 
 std::int64_t SimOperator::TakeCost() {
-  return process_->api->TakeCost() + process_->fleet->TakeCost();
+  return process_->worker_api.TakeCost() + process_->fleet->TakeCost();
 }
 
 // ---------------------------------------------------------------- the Lease
 
-void SimOperator::TendLease() {
-  if (Paused(&SimOperator::TendLease)) return;
-  const MonoMs now = world_->Now();
-  const bool free = lease_->holder.empty() || now - lease_->renewed_at > kLeaseMs;
-  const bool mine = lease_->holder == host_ && process_->last_renewed > 0;
-  if (network_->BothWays(host_, "api") && process_->listed && (mine || free)) {
-    if (!mine) world_->Trace(host_ + " takes the lease");
-    lease_->holder = host_;
-    lease_->renewed_at = now;
-    process_->last_renewed = now;
-    SetLeading(true);
-  } else if (process_->leading && !lead_anyway_) {
-    if (!mine || now - process_->last_renewed > kRenewDeadlineMs) {
-      process_->last_renewed = 0;
-      SetLeading(false);
-    }
-  }
-  After(kLeaseRetryMs + world_->Between(0, 100), &SimOperator::TendLease);
+// One attempt, as LeaderElector::Try(); nothing is decided on caches that are not whole.
+void SimOperator::Campaign() {
+  if (Stopped(&SimOperator::Campaign)) return;
+  After(process_->election.options().retry_ms + world_->Between(0, 20), &SimOperator::Campaign);
+  if (!Synced() || process_->asking) return;
+  Ask(process_->election.Begin(world_->Now(), world_->WallNow()));
 }
 
-void SimOperator::SetLeading(bool on) {
-  if (process_->leading == on) return;
-  process_->leading = on;
-  world_->Trace(host_ + (on ? " leads" : " stops leading"));
-  if (on) {
+// The call is made now, and its answer is taken when its time has passed and the process runs.
+void SimOperator::Ask(const runtime::LeaseAsk& ask) {
+  process_->asking = ask.call != runtime::LeaseAsk::Call::kNone;
+  if (!process_->asking) return;
+  process_->answer =
+      runtime::Call(process_->lease_api, process_->election.options(), ask);
+  After(process_->lease_api.TakeCost(), &SimOperator::Answered);
+}
+
+void SimOperator::Answered() {
+  if (Stopped(&SimOperator::Answered)) return;
+  const Result<kube::LeaseRecord> answer = std::exchange(process_->answer, kube::LeaseRecord{});
+  const runtime::LeaseAsk next =
+      process_->election.OnAnswer(answer, world_->Now(), world_->WallNow());
+  if (process_->election.TakeRewound()) Rewound();
+  Settle();
+  Ask(next);
+}
+
+// The watchdog: work has stopped at the deadline even when the API server does not answer.
+void SimOperator::Tick() {
+  if (Stopped(&SimOperator::Tick)) return;
+  process_->ticking = false;
+  process_->election.Expire(world_->Now());
+  Settle();
+}
+
+void SimOperator::Settle() {
+  const runtime::Election& election = process_->election;
+  if (election.leading() && !process_->ticking) {
+    process_->ticking = true;
+    After(kWatchdogMs, &SimOperator::Tick);
+  }
+  const bool leads = election.leading() || lead_anyway_;
+  if (process_->leading == leads) return;
+  process_->leading = leads;
+  world_->Trace(host_ + (leads ? " leads" : " stops leading: " + election.reason()));
+  if (leads) {
     checker_->Count("leaderships");
     process_->reconciler->StartLeading();
-    Wake(kKey, true);
   } else {
-    process_->reconciler->StopLeading();  // a round under way ends before its next step
+    checker_->Count("leaderships ended: " + election.reason());
+    // The part under way is the last one of its pass.
+    if (process_->round != nullptr) LeaveKey({});
+    process_->reconciler->StopLeading();
   }
+  for (const std::string& key : process_->caches.GroupKeys()) Wake(key, false);
 }
 
 }  // namespace regroup::sim

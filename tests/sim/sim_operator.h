@@ -1,100 +1,119 @@
 // One operator replica: a host, and on it a process that can crash, pause and come back with
-// nothing. Its reconcile room is the production one; only its ports are simulated. Between any two
-// effects the world goes on.
+// nothing. Everything that decides is production's: the reflectors' steps, the caches, the work
+// queue's rules, the election, the reconcile room. What main.cc does with threads, this does with
+// events of the world; only the ports are simulated. Between any two effects the world goes on.
 // Thread: one.
 #pragma once
 
-#include <deque>
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "operator/reconcile/reconciler.h"
+#include "operator/runtime/leader.h"
+#include "operator/runtime/work_queue.h"
 #include "tests/sim/checker.h"
 #include "tests/sim/fake_api.h"
 #include "tests/sim/fake_fleet.h"
+#include "tests/sim/fake_watch.h"
+#include "tests/sim/sim_reflector.h"
 
 namespace regroup::sim {
 
 struct OperatorFaults {
   ApiFaults api;
   FleetFaults fleet;
+  WatchFaults watch;
   double crash_after_step = 0;
   double pause_after_step = 0;          // a long stop with the rest of the round still to do
-  std::int64_t watch_lag_ms_max = 50;
   bool pauses_outlive_lease = false;
 };
 
-// The Lease, kept by the world: what matters here is only who believes to lead, and when.
-struct Lease {
-  std::string holder;
-  MonoMs renewed_at = 0;
+// What happens to a leader after exactly one of its steps, for the systematic runs.
+struct StepFault {
+  enum class Kind { kCrash, kPause } kind = Kind::kCrash;
+  std::int64_t at_step = -1;   // counted over both operators while leading; -1: never
+  std::int64_t pause_ms = 0;
+  std::int64_t steps = 0;      // how many there were
 };
 
 class SimOperator {
  public:
   SimOperator(std::string host, World* world, Network* network, Engines* engines,
-              ApiServer* server, Lease* lease, Checker* checker, const OperatorFaults* faults,
-              model::PlanOptions plan_options);
+              ApiServer* server, Checker* checker, const OperatorFaults* faults,
+              model::PlanOptions plan_options, StepFault* step_fault = nullptr);
 
   void Start();
   void Crash(std::int64_t down_ms);  // and starts again after that time
   void Pause(std::int64_t ms);
   // Leads without the Lease, as after a clock fault: safety must not need it.
   void LeadAnyway(bool on);
+  void ResetHungWatches();
   bool running() const { return process_ != nullptr; }
   bool leading() const { return running() && process_->leading; }
   const std::string& host() const { return host_; }
-  std::int64_t api_writes() const;
+  std::int64_t api_writes() const;  // of all its processes, without the Lease's
 
  private:
-  struct Pending {
-    MonoMs due = 0;
-    Change change;
-  };
-  // All that a crash takes away.
+  // All that a crash takes away. Each thread of production has its own client, because a call
+  // takes time on its own thread only.
   struct Process {
-    std::unique_ptr<FakeApi> api;
+    Process(SimOperator& owner, std::uint64_t process_id);
+    const std::uint64_t id;
+    MonoMs awake_at = 0;  // stopped until then
+    FakeApi worker_api;
+    FakeApi reflector_api;
+    FakeApi lease_api;
+    FakeWatch watch;
     std::unique_ptr<FakeFleet> fleet;
-    std::unique_ptr<reconcile::Caches> caches;
+    reconcile::Caches caches;
     std::unique_ptr<reconcile::Reconciler> reconciler;
+    runtime::WorkQueueCore queue;
+    runtime::Election election;
+    std::vector<std::unique_ptr<SimReflector>> reflectors;
+    std::string key;  // what the worker works on; empty: it waits
     std::unique_ptr<reconcile::Round> round;
-    std::map<std::string, std::deque<Pending>> feed;  // by resource, in order
-    bool listed = false;
+    MonoMs look_at = 0;  // when the worker looks into the queue next; 0: not planned
     bool leading = false;
-    bool dirty = false;
-    bool planned = false;       // a Begin is in the queue
-    MonoMs paused_until = 0;
-    MonoMs requeue_at = 0;      // 0: none
-    MonoMs last_renewed = 0;
-    std::uint64_t id = 0;
+    bool asking = false;  // a call about the Lease is under way
+    bool ticking = false;
+    Result<kube::LeaseRecord> answer;
+    MonoMs counted_from = 0;  // the window of the bound on retries
+    std::int64_t counted_calls = 0;
   };
 
   void After(std::int64_t ms, void (SimOperator::*step)());
-  bool Paused(void (SimOperator::*step)());
-  void ListAll();
-  void OnChange(const Change& change);
-  void Feed(const std::string& resource);
-  void Deliver(const Change& change);
+  bool Stopped(void (SimOperator::*step)());
+  void StartReflector(reconcile::Watched kind);
+  bool Synced() const;
+  void Rewound();
+
   void Wake(const std::string& key, bool urgent);
-  void BeginRound();
+  void LookAt(MonoMs at);
+  void Look();
   void StepRound();
   void EndRound();
-  void Requeue();
-  void TendLease();
-  void SetLeading(bool on);
+  void LeaveKey(const runtime::Outcome& outcome);
   bool MaybeDisturb();
   std::int64_t TakeCost();
+  void BoundRetries();
+
+  void Campaign();
+  void Ask(const runtime::LeaseAsk& ask);
+  void Answered();
+  void Tick();
+  void Settle();
 
   std::string host_;
   World* world_;
   Network* network_;
   Engines* engines_;
   ApiServer* server_;
-  Lease* lease_;
   Checker* checker_;
   const OperatorFaults* faults_;
   model::PlanOptions plan_options_;
+  StepFault* step_fault_;
   bool lead_anyway_ = false;
   std::uint64_t process_id_ = 0;
   std::int64_t writes_of_dead_ = 0;

@@ -33,13 +33,19 @@ std::string Failure(int code) {
          R"(, "message": "no"}})";
 }
 
+// One line as the loop takes it.
+WatchOutcome OnLine(WatchState& state, const std::string& line) {
+  const std::optional<WatchLine> read = ParseWatchLine(line);
+  return read ? OnWatchEvent(state, read->type, read->object) : WatchOutcome{};
+}
+
 TEST(WatchLine, InitialEventsAreOneSet) {
   WatchState state;
-  EXPECT_FALSE(OnWatchLine(state, Event("ADDED", "a", 5)).event);
-  EXPECT_FALSE(OnWatchLine(state, Event("ADDED", "b", 3)).event);
-  EXPECT_FALSE(OnWatchLine(state, Bookmark(6, false)).replace) << "a bookmark is not yet the end";
-  EXPECT_TRUE(OnWatchLine(state, Bookmark(9, true)).replace);
-  EXPECT_EQ(state.collected.size(), 2U);
+  EXPECT_FALSE(OnLine(state, Event("ADDED", "a", 5)).event);
+  EXPECT_FALSE(OnLine(state, Event("ADDED", "b", 3)).event);
+  EXPECT_FALSE(OnLine(state, Bookmark(6, false)).replace) << "a bookmark is not yet the end";
+  EXPECT_TRUE(OnLine(state, Bookmark(9, true)).replace);
+  EXPECT_EQ(state.collected.objects.size(), 2U);
   EXPECT_EQ(state.resource_version, "9");
   EXPECT_FALSE(state.initial);
 }
@@ -54,13 +60,13 @@ TEST(WatchLine, AfterThatEventsInOrder) {
   for (const Row& row : std::vector<Row>{{"ADDED", EventType::kAdded},
                                          {"MODIFIED", EventType::kModified},
                                          {"DELETED", EventType::kDeleted}}) {
-    const LineOutcome outcome = OnWatchLine(state, Event(row.type, "a", 12));
+    const WatchOutcome outcome = OnLine(state, Event(row.type, "a", 12));
     EXPECT_TRUE(outcome.event) << row.type;
     EXPECT_TRUE(outcome.type == row.expected) << row.type;
-    EXPECT_EQ(Str(At(outcome.object, {"metadata", "name"})), "a");
+    EXPECT_TRUE(state.collected.objects.empty());
   }
   EXPECT_EQ(state.resource_version, "12");
-  const LineOutcome mark = OnWatchLine(state, Bookmark(40, true));
+  const WatchOutcome mark = OnLine(state, Bookmark(40, true));
   EXPECT_FALSE(mark.event || mark.replace);
   EXPECT_EQ(state.resource_version, "40");
 }
@@ -69,13 +75,38 @@ TEST(WatchLine, ErrorsAndNonsense) {
   WatchState state;
   state.initial = false;
   state.resource_version = "7";
-  EXPECT_EQ(OnWatchLine(state, Failure(410)).failed->code, ErrorCode::kGone);
-  EXPECT_EQ(OnWatchLine(state, Failure(500)).failed->code, ErrorCode::kUnavailable);
+  EXPECT_EQ(OnLine(state, Failure(410)).failed->code, ErrorCode::kGone);
+  EXPECT_EQ(OnLine(state, Failure(500)).failed->code, ErrorCode::kUnavailable);
   for (const char* line : {"", "{", "[]", "7", "null"}) {
-    const LineOutcome outcome = OnWatchLine(state, line);
+    const WatchOutcome outcome = OnLine(state, line);
     EXPECT_FALSE(outcome.failed) << "'" << line << "' must not end the watch";
   }
   EXPECT_EQ(state.resource_version, "7");
+}
+
+TEST(WatchLine, ASetBelowAnEarlierVersionWasSetBack) {
+  WatchState state;
+  const auto set_at = [&](int version) {
+    state.initial = true;
+    BeginWatch(state, {}, 70);
+    OnLine(state, Event("ADDED", "a", 3));
+    EXPECT_TRUE(OnLine(state, Bookmark(version, true)).replace);
+    EXPECT_EQ(state.collected.asked_at, 70);
+    return state.collected.rewound;
+  };
+  EXPECT_FALSE(set_at(9));
+  OnLine(state, Event("MODIFIED", "a", 30));
+  EXPECT_FALSE(set_at(30));
+  OnLine(state, Bookmark(44, false));
+  EXPECT_TRUE(set_at(43)) << "a bookmark counts too";
+  EXPECT_FALSE(set_at(43)) << "told once";
+}
+
+TEST(WatchEnd, ASilentWatchBeginsFromNothing) {
+  WatchState state;
+  state.initial = false;
+  EXPECT_TRUE(OnWatchEnd(state, Silence(), 0).relist)
+      << "a server that was set back says nothing until it has passed our version again";
 }
 
 struct EndRow {
@@ -189,15 +220,16 @@ std::vector<std::string> RunReflector(Script& script) {
   std::stop_source stop;
   std::vector<std::string> told;
   ReflectorSink sink;
-  sink.on_replace = [&](std::vector<Json> objects, const std::string& version) {
-    told.push_back("replace " + std::to_string(objects.size()) + " @" + version);
+  sink.on_replace = [&](const ListedSet& set) {
+    told.push_back((set.rewound ? "rewound " : "replace ") + std::to_string(set.objects.size()) +
+                   " @" + set.resource_version);
   };
-  sink.on_event = [&](EventType type, Json object) {
+  sink.on_event = [&](EventType type, const Json& object) {
     const std::string name = Str(At(object, {"metadata", "name"}));
     told.push_back(std::to_string(static_cast<int>(type)) + " " + name);
     if (name == "last") stop.request_stop();
   };
-  sink.on_restart = [&] { told.push_back("restart"); };
+  sink.on_restart = [&](const Error&) { told.push_back("restart"); };
   Reflector reflector(script, script, clock, 1, {"", "v1", "pods", true}, {}, sink);
   reflector.Run(stop.get_token());
   EXPECT_TRUE(reflector.Synced());
@@ -230,6 +262,27 @@ TEST(Reflector, After410TheSetIsReplaced) {
   script.watches.push_back({{Event("ADDED", "b", 30), Bookmark(31, true),
                              Event("MODIFIED", "last", 32)}, std::nullopt, true});
   EXPECT_EQ(RunReflector(script), (Told{"replace 1 @9", "restart", "replace 1 @31", "1 last"}));
+  EXPECT_EQ(script.asked, (Told{"watch-list", "watch-list"}));
+}
+
+TEST(Reflector, BeginsFromNothingWhenAsked) {
+  Script script;
+  script.watches.push_back({{Bookmark(9, true)}, std::nullopt, true});
+  script.watches.push_back({{Event("ADDED", "a", 3), Bookmark(5, true)}, std::nullopt, true});
+  const SystemClock clock;
+  std::stop_source stop;
+  Told told;
+  Reflector* running = nullptr;
+  ReflectorSink sink;
+  sink.on_replace = [&](const ListedSet& set) {
+    told.push_back((set.rewound ? "rewound @" : "replace @") + set.resource_version);
+    if (told.size() == 1) running->Relist();
+    if (told.size() == 2) stop.request_stop();
+  };
+  Reflector reflector(script, script, clock, 1, {"", "v1", "pods", true}, {}, sink);
+  running = &reflector;
+  reflector.Run(stop.get_token());
+  EXPECT_EQ(told, (Told{"replace @9", "rewound @5"}));
   EXPECT_EQ(script.asked, (Told{"watch-list", "watch-list"}));
 }
 

@@ -178,13 +178,13 @@ TEST(WorkQueue, ANewKeyEndsTheWaitForADelayedOne) {
 }
 
 Item<int> Of(const std::string& key, const std::string& uid, std::int64_t version, int value,
-             const std::string& group = "g") {
-  return {key, uid, version, group, std::make_shared<const int>(value)};
+             const std::string& group = "g", MonoMs put_at = 0) {
+  return {key, uid, version, group, std::make_shared<const int>(value), put_at};
 }
 
 TEST(Store, OurOwnWriteIsVisibleAtOnce) {
   Store<int> store;
-  store.Replace({Of("a", "u1", 5, 50)}, 10);
+  store.Replace({Of("a", "u1", 5, 50)}, 10, 0);
   EXPECT_TRUE(store.Put(Of("a", "u1", 12, 120)));
   EXPECT_EQ(*store.Get("a"), 120);
   EXPECT_FALSE(store.Put(Of("a", "u1", 11, 110))) << "the watch is behind us";
@@ -194,18 +194,33 @@ TEST(Store, OurOwnWriteIsVisibleAtOnce) {
 
 TEST(Store, AListDoesNotUndoANewerWrite) {
   Store<int> store;
-  store.Put(Of("ours", "u1", 20, 1));
-  store.Put(Of("old", "u2", 5, 2));
-  const auto touched = store.Replace({Of("listed", "u3", 9, 3, "h")}, 10);
+  store.Put(Of("ours", "u1", 20, 1, "g", 105));
+  store.Put(Of("old", "u2", 5, 2, "g", 105));
+  const auto touched = store.Replace({Of("listed", "u3", 9, 3, "h")}, 10, 100);
   EXPECT_NE(store.Get("ours"), nullptr) << "newer than the list";
   EXPECT_EQ(store.Get("old"), nullptr) << "the list would have it";
   EXPECT_EQ(touched, (std::vector<std::string>{"g", "h"}));
 }
 
+TEST(Store, AListThatWasAskedForLaterTakesNewerVersionsBack) {
+  Store<int> store;
+  store.Put(Of("a", "u1", 20, 1, "g", 100));
+  store.Put(Of("b", "u2", 21, 2, "h", 100));
+  store.Put(Of("c", "u3", 15, 3, "i", 100));
+  store.Remove("c", "u3", 101);
+  const auto touched =
+      store.Replace({Of("a", "u1", 8, 4), Of("c", "u3", 7, 5, "i")}, 10, 200);
+  EXPECT_EQ(*store.Get("a"), 4) << "the server's store was set back";
+  EXPECT_EQ(store.Get("b"), nullptr) << "it was created after that state";
+  ASSERT_NE(store.Get("c"), nullptr) << "and this one was not deleted yet";
+  EXPECT_EQ(touched, (std::vector<std::string>{"g", "h", "i"}));
+  EXPECT_TRUE(store.Put(Of("a", "u1", 11, 6, "g", 210))) << "versions count on from there";
+}
+
 TEST(Store, AListNamesOnlyTheGroupsThatChanged) {
   Store<int> store;
-  store.Replace({Of("a", "u1", 5, 1, "g1"), Of("b", "u2", 6, 2, "g2")}, 10);
-  EXPECT_EQ(store.Replace({Of("a", "u1", 5, 1, "g1"), Of("b", "u2", 12, 3, "g2")}, 12),
+  store.Replace({Of("a", "u1", 5, 1, "g1"), Of("b", "u2", 6, 2, "g2")}, 10, 0);
+  EXPECT_EQ(store.Replace({Of("a", "u1", 5, 1, "g1"), Of("b", "u2", 12, 3, "g2")}, 12, 0),
             std::vector<std::string>{"g2"});
 }
 
@@ -224,7 +239,7 @@ TEST(Store, AListFromBeforeADeletionDoesNotBringTheObjectBack) {
   Store<int> store;
   store.Put(Of("a", "u1", 5, 1));
   store.Remove("a", "u1", 9);
-  store.Replace({Of("a", "u1", 5, 1)}, 8);
+  store.Replace({Of("a", "u1", 5, 1)}, 8, 0);
   EXPECT_EQ(store.Get("a"), nullptr);
 }
 
@@ -267,6 +282,75 @@ TEST(Election, Steps) {
   longer.duration_seconds = 15;
   Observe(state, longer, 20'000);
   EXPECT_EQ(NextMove(state, options, 34'999), LeaseMove::kWait) << "the holder's own duration";
+}
+
+// The pure election, asked and answered by hand.
+class Votes : public testing::Test {
+ protected:
+  using Call = LeaseAsk::Call;
+  static LeaderOptions Mine() {
+    LeaderOptions options;
+    options.identity = "me";
+    return options;
+  }
+  // An attempt at `now` that reads `record`: what it wants to do then.
+  LeaseAsk Read(const kube::LeaseRecord& record, MonoMs now) {
+    EXPECT_EQ(election_.Begin(now, 0).call, Call::kRead);
+    return election_.OnAnswer(record, now, 0);
+  }
+  void Lead(MonoMs now) {
+    EXPECT_EQ(Read(Held("", "1"), now).call, Call::kReplace);
+    EXPECT_EQ(election_.OnAnswer(Held("me", "2"), now, 0).call, Call::kNone);
+    ASSERT_TRUE(election_.leading());
+  }
+  Election election_{Mine()};
+};
+
+TEST_F(Votes, NobodyHasIt) {
+  EXPECT_EQ(election_.Begin(0, 0).call, Call::kRead);
+  const Error none{ErrorCode::kNotFound, "", 404, 0};
+  EXPECT_EQ(election_.OnAnswer(tl::unexpected(none), 5, 0).call, Call::kCreate);
+  EXPECT_FALSE(election_.leading());
+  EXPECT_EQ(election_.OnAnswer(Held("me", "1"), 9, 0).call, Call::kNone);
+  EXPECT_TRUE(election_.leading());
+}
+
+TEST_F(Votes, ALeaderRenewsWithoutReadingAndEndsAtTheDeadline) {
+  Lead(1000);
+  EXPECT_EQ(election_.Begin(2000, 0).call, Call::kReplace);
+  const Error lost{ErrorCode::kDeadlineExceeded, "", 0, 0};
+  EXPECT_EQ(election_.OnAnswer(tl::unexpected(lost), 2900, 0).call, Call::kRead);
+  EXPECT_EQ(election_.OnAnswer(Held("me", "3"), 2950, 0).call, Call::kNone);
+  EXPECT_TRUE(election_.leading()) << "the lost answer was read back, and renews nothing";
+  EXPECT_FALSE(election_.Expire(4000));
+  EXPECT_TRUE(election_.Expire(4001)) << "3 s after the last write that was answered was sent";
+  EXPECT_FALSE(election_.leading());
+}
+
+TEST_F(Votes, ATakenLeaseEndsItAtOnce) {
+  Lead(1000);
+  EXPECT_EQ(election_.Begin(2000, 0).call, Call::kReplace);
+  const Error conflict{ErrorCode::kConflict, "", 409, 0};
+  EXPECT_EQ(election_.OnAnswer(tl::unexpected(conflict), 2010, 0).call, Call::kRead);
+  EXPECT_FALSE(election_.leading());
+  EXPECT_EQ(election_.OnAnswer(Held("you", "3"), 2020, 0).call, Call::kNone);
+  EXPECT_EQ(Read(Held("you", "3"), 7019).call, Call::kNone);
+  EXPECT_EQ(Read(Held("you", "3"), 7020).call, Call::kReplace);
+}
+
+TEST_F(Votes, AnAnswerThatComesAfterTheDeadlineGivesNothing) {
+  EXPECT_EQ(Read(Held("", "1"), 1000).call, Call::kReplace);
+  EXPECT_EQ(election_.OnAnswer(Held("me", "2"), 9000, 0).call, Call::kNone);
+  EXPECT_FALSE(election_.leading()) << "this process was stopped meanwhile";
+}
+
+TEST_F(Votes, ALowerVersionMeansThatTheStoreWasSetBack) {
+  Read(Held("you", "12"), 0);
+  EXPECT_FALSE(election_.TakeRewound());
+  Read(Held("you", "7"), 1000);
+  EXPECT_TRUE(election_.TakeRewound());
+  Read(Held("you", "8"), 2000);
+  EXPECT_FALSE(election_.TakeRewound()) << "told once";
 }
 
 // One Lease, held in memory; everything else is refused.
