@@ -55,19 +55,33 @@ Survey Look(const Context& context) {
   return survey;
 }
 
+// A record that begins with `chosen`.
+void Begin(Context& context, const Member& chosen, const std::string& reason) {
+  context.next.members.clear();
+  for (const Member& member : context.seen.members) {
+    if (member.pod) context.next.members.push_back(member.uid);
+  }
+  context.next.lineage.clear();
+  context.next.suspects.clear();
+  context.next.primary.reset();
+  Grant(context, chosen, chosen.engine.facts->offset, reason);
+}
+
 }  // namespace
 
 void PlanBootstrap(Context& context) {
   context.Watch(model::Attention::kSuspect);
   context.LookAgain(100);
+  if (!context.options.no_record) {
+    if (const Member* any = FirstMember(context.seen, false)) Begin(context, *any, "FirstPrimary");
+    return;
+  }
   const Survey survey = Look(context);
   if (survey.answering == 0 || !survey.waiting_for.empty()) {
-    if (survey.writer == nullptr || context.options.no_record) {
-      context.Block("Creating", survey.waiting_for.empty()
-                                    ? "Waiting for the members' pods."
-                                    : "Waiting for " + survey.waiting_for + " to answer.");
-      return;
-    }
+    context.Block("Creating", survey.waiting_for.empty()
+                                  ? "Waiting for the members' pods."
+                                  : "Waiting for " + survey.waiting_for + " to answer.");
+    return;
   }
   if (survey.answering < context.spec().members() && context.seen.members.size() <
       static_cast<std::size_t>(context.spec().members())) {
@@ -85,14 +99,7 @@ void PlanBootstrap(Context& context) {
                                                     : FirstMember(context.seen, false);
   if (chosen == nullptr) return;
   const bool adopted = survey.writer != nullptr || survey.holder != nullptr;
-  context.next.members.clear();
-  for (const Member& member : context.seen.members) {
-    if (member.pod) context.next.members.push_back(member.uid);
-  }
-  context.next.lineage.clear();
-  context.next.suspects.clear();
-  context.next.primary.reset();
-  Grant(context, *chosen, chosen->engine.facts->offset, adopted ? "Adopted" : "FirstPrimary");
+  Begin(context, *chosen, adopted ? "Adopted" : "FirstPrimary");
   if (adopted) {
     context.Do(model::EmitEvent{true, "Adopted", chosen->name +
                                 " was found holding the data without a record, and was adopted."});

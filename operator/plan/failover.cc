@@ -70,6 +70,7 @@ bool DetachRound(Context& context, const Fault& fault, const std::string& reason
     const bool is_old = member.uid == old_uid;
     // When every link to a dead process is down already, no detaching is needed.
     if (!is_old && (dead || !Contains(context.record().members, member.uid))) continue;
+    if (!is_old && !context.options.order) continue;
     if (is_old && fault.kind == FaultKind::kRestarted && member.engine.facts->fenced()) continue;
     if (AckOf(seen, member) == nullptr) {
       // A replica never took writes: its readers stay.
@@ -256,7 +257,9 @@ Silence ProveSilence(const Observed& seen, const model::PlanOptions& options, co
   for (const std::string& uid : record.members) {
     if (uid == record.primary->uid) continue;
     const Member* member = seen.FindMember(uid);
-    const MonoMs at = member == nullptr ? -1 : DetachedAt(seen, *member);
+    const MonoMs at = !options.order        ? old_primary->engine.last_heard
+                      : member == nullptr ? -1
+                                          : DetachedAt(seen, *member);
     if (at < 0) {
       silence.missing = (member == nullptr || member->name.empty() ? uid : member->name) +
                         " may still follow " + record.primary->name;

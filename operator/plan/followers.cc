@@ -123,7 +123,9 @@ std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) 
     if (!Contains(seen.group.record.members, member.uid)) continue;
     if (member.uid == context.leaving_uid) continue;
     const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
-    if (line == nullptr || !line->online || line->lag_seconds > kInSyncLagSeconds) continue;
+    const bool confirmed =
+        line != nullptr && line->online && line->lag_seconds <= kInSyncLagSeconds;
+    if (context.options.following && !confirmed) continue;  // its own word is not enough
     if (!Follows(member, primary, port) || !member.engine.facts->link_up) continue;
     list.push_back({member.uid, RunOf(member)});
   }
@@ -135,9 +137,9 @@ std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) 
 void PlanInSync(Context& context, const Member& primary) {
   const model::EngineFacts& head = *primary.engine.facts;
   const std::vector<MemberRef> now = InSyncNow(context, primary);
-  const bool wanted = context.options.write_guard && !now.empty() &&
-                      context.spec().failover.write_guard == model::WriteGuardPolicy::kAuto;
-  if (wanted && !head.guard_on) {
+  const bool wanted =
+      !now.empty() && context.spec().failover.write_guard == model::WriteGuardPolicy::kAuto;
+  if (wanted && !head.guard_on && context.options.write_guard) {
     context.Do(ChangeOf(primary, EngineChange::kGuardOn, "a replica is in sync"));
     context.Watch(model::Attention::kUrgent);
     context.LookAgain(20);

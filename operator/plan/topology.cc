@@ -70,6 +70,15 @@ bool IsPrimary(const Context& context, const Member& member) {
   return context.record().primary && context.record().primary->uid == member.uid;
 }
 
+// The record lets go of it first. And the last holder of the data is never removed: the primary
+// must have all that this one has.
+bool MustStay(const Context& context, const Member& leaving) {
+  if (InSyncRecorded(context.record(), leaving)) return true;
+  const Member* primary = context.seen.FindMember(context.record().primary->uid);
+  return Answers(leaving) && leaving.engine.facts->keys > 0 &&
+         (primary == nullptr || primary->engine.facts->offset < leaving.engine.facts->offset);
+}
+
 int Usefulness(const Context& context, const Member& member) {
   if (!Answers(member)) return 0;
   return InSyncRecorded(context.record(), member) ? 2 : 1;
@@ -157,7 +166,8 @@ void PickLeaving(Context& context, const Member& primary) {
   const std::vector<const Member*> live = LivePods(context.seen);
   if (static_cast<int>(live.size()) <= context.spec().members()) return;
   const std::int64_t quiet_ms = context.seen.now - primary.engine.last_heard;
-  if (quiet_ms > kFreshAnswerMs || context.record().transition) return;
+  if (context.record().transition) return;
+  if (context.options.removal && quiet_ms > kFreshAnswerMs) return;
   const Member* least = nullptr;
   for (const Member* member : live) {
     if (IsPrimary(context, *member)) continue;
@@ -173,13 +183,7 @@ void PickLeaving(Context& context, const Member& primary) {
 void PlanRemoval(Context& context) {
   const Member* leaving = context.seen.FindMember(context.leaving_uid);
   if (context.leaving_uid.empty() || leaving == nullptr) return;
-  if (InSyncRecorded(context.record(), *leaving)) return;  // the record lets go of it first
-  // The last holder of the data is never removed: the primary must have all that this one has.
-  const Member* primary = context.seen.FindMember(context.record().primary->uid);
-  if (context.options.removal && Answers(*leaving) && leaving->engine.facts->keys > 0 &&
-      (primary == nullptr || primary->engine.facts->offset < leaving->engine.facts->offset)) {
-    return;
-  }
+  if (context.options.removal && MustStay(context, *leaving)) return;
   if (Answers(*leaving) && !leaving->engine.facts->fenced()) {
     model::EngineEffect fence;
     fence.uid = leaving->uid;

@@ -163,7 +163,7 @@ Result<void> DeleteLive(const Stage& stage, Watched kind, const std::string& nam
     if (Str(At(*live, {"metadata", "uid"})) != uid) return {};
     preconditions.resource_version = Str(At(*live, {"metadata", "resourceVersion"}));
   } else {
-    preconditions.resource_version.clear();
+    preconditions = {};
   }
   Result<void> deleted =
       stage.ports.api->Delete(ref, preconditions, grace_seconds, kApiTimeoutMs);
@@ -180,7 +180,16 @@ Result<void> Do(const Stage& stage, const model::DeleteVolume& effect) {
   return DeleteLive(stage, Watched::kVolume, effect.name, effect.uid, effect.resource_version, -1);
 }
 
-Result<void> Do(const Stage& stage, const model::WriteSlice& effect) {
+// Only without the rule endpoints: whatever is there now is written over.
+std::string LiveVersion(const Stage& stage, model::SliceKind kind) {
+  const Result<Json> live = stage.ports.api->Get(
+      stage.Ref(Watched::kSlice, render::SliceName(stage.group().meta, kind)), kApiTimeoutMs);
+  return live ? Str(At(*live, {"metadata", "resourceVersion"})) : "";
+}
+
+Result<void> Do(const Stage& stage, const model::WriteSlice& wanted) {
+  model::WriteSlice effect = wanted;
+  if (!stage.options.plan.endpoints) effect.resource_version = LiveVersion(stage, effect.kind);
   const Json slice = render::EndpointSlice(stage.group(), effect);
   if (effect.resource_version.empty()) return CreateOrRead(stage, Watched::kSlice, slice);
   const kube::ObjectRef ref = stage.Ref(Watched::kSlice, Str(At(slice, {"metadata", "name"})));

@@ -62,6 +62,7 @@ class Round {
   void AfterEffect(const model::Effect& effect);
   void RunEngine(const std::vector<std::size_t>& indices);
   Phase AfterEngine() const;
+  bool RecordsLate() const;
 
   const Ports& ports_;
   const Options& options_;
@@ -79,6 +80,7 @@ class Round {
   std::set<std::string> acknowledged_;    // members whose engine change of this round is done
   std::size_t next_engine_ = 0;
   std::size_t next_object_ = 0;
+  bool recorded_ = false;
   bool dropped_ = false;
   bool interrupted_ = false;
   std::string error_;

@@ -28,6 +28,13 @@ void CountFailover(Metrics& metrics, const std::string& group, const model::Last
   }
 }
 
+// Only without the rule following: members that are no primary feed replicas, too.
+void FeedAnyway(redis::Command& command) {
+  for (auto& words : command.transaction) {
+    if (words.front() == "ACL" && words.back() == "off") words.back() = "on";
+  }
+}
+
 }  // namespace
 
 Round::Round(const Ports& ports, const Options& options, GroupState& state, model::Observed seen,
@@ -106,7 +113,12 @@ void Round::Prepare() {
       return;
     }
   }
-  phase_ = Phase::kAuthority;
+  phase_ = RecordsLate() ? Phase::kEngine : Phase::kAuthority;
+}
+
+// Only without the rule record-first: the engines before the decision.
+bool Round::RecordsLate() const {
+  return !options_.plan.record_first && plan_.record && !recorded_ && !engine_.empty();
 }
 
 // Rules record-first and authority: the CAS of the decision, or, if the record stays as it is, a
@@ -140,6 +152,7 @@ void Round::Authority() {
         state_.memory.switch_given_up_at = state_.memory.decided_at;
       }
     }
+    recorded_ = true;
     if (ports_.failpoint) ports_.failpoint("after-record");
   } else if (options_.plan.authority) {
     Result<model::Group> live = ReadGroup(ports_, seen_.group.meta);
@@ -153,11 +166,12 @@ void Round::Authority() {
       return;
     }
   }
-  phase_ = engine_.empty() ? AfterEngine() : Phase::kEngine;
+  phase_ = next_engine_ >= engine_.size() ? AfterEngine() : Phase::kEngine;
 }
 
 Round::Phase Round::AfterEngine() const {
   if (hand_over_) return Phase::kHandOver;
+  if (RecordsLate()) return Phase::kAuthority;
   return objects_.empty() ? Phase::kOver : Phase::kObjects;
 }
 
@@ -214,6 +228,7 @@ void Round::RunEngine(const std::vector<std::size_t>& indices) {
     const auto session = sessions_.find(effect.uid);
     if (session == sessions_.end()) continue;
     commands.push_back(CommandOf(seen_.group, effect, session->second, secrets_));
+    if (!options_.plan.following) FeedAnyway(commands.back());
     sent.push_back(index);
   }
   if (commands.empty()) return;
