@@ -2,14 +2,14 @@
 
 #include <algorithm>
 
+#include "operator/plan/followers.h"
+
 namespace regroup::plan {
 
 using model::Member;
 using model::SliceEndpoint;
 
 namespace {
-
-constexpr int kCutSteps = 4;  // rule old-clients: 0.1, 0.5, 2 and 5 s
 
 SliceEndpoint EndpointOf(const Member& member) {
   return {member.uid, member.name, member.pod->ip, member.pod->node, member.pod->zone};
@@ -24,14 +24,6 @@ void Write(Context& context, model::SliceKind kind, const model::SliceView& slic
            std::vector<SliceEndpoint> endpoints) {
   context.Do(model::WriteSlice{kind, context.record().epoch, slice.resource_version,
                                std::move(endpoints)});
-}
-
-// A former primary's clients may still be on it by an old kube-proxy rule.
-bool StillShedding(const Context& context, const Member& member) {
-  const auto demoted = context.seen.memory.demoted_at.find(member.uid);
-  if (demoted == context.seen.memory.demoted_at.end()) return false;
-  const auto steps = context.seen.memory.clients_cut.find(member.uid);
-  return steps == context.seen.memory.clients_cut.end() || steps->second < kCutSteps;
 }
 
 }  // namespace
@@ -71,7 +63,7 @@ void PlanReaderSlice(Context& context) {
       in_sync = in_sync || (ref.uid == member.uid && ref.run_id == RunOf(member));
     }
     if (!in_sync || !member.engine.facts->link_up) continue;
-    if (context.options.old_clients && StillShedding(context, member)) continue;
+    if (StillShedding(context, member)) continue;
     wanted.push_back(EndpointOf(member));
   }
   if (wanted.empty()) {

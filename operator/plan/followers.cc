@@ -59,7 +59,19 @@ bool Ready(const Member& member) {
   return Answers(member) && !Deleting(member) && !member.engine.facts->loading;
 }
 
+// Since it was granted, by this leadership.
+bool FencedByUs(const model::Observed& seen, const Member& member) {
+  return seen.memory.demoted_at.count(member.uid) > 0;
+}
+
 }  // namespace
+
+bool StillShedding(const Context& context, const Member& member) {
+  if (!context.options.old_clients || !FencedByUs(context.seen, member)) return false;
+  const auto steps = context.seen.memory.clients_cut.find(member.uid);
+  return steps == context.seen.memory.clients_cut.end() ||
+         steps->second < static_cast<int>(std::size(kCutAtMs));
+}
 
 void PlanStrangers(Context& context) {
   const std::string granted = context.record().primary ? context.record().primary->uid : "";
@@ -70,16 +82,14 @@ void PlanStrangers(Context& context) {
     // Its fence belongs to the hand-over, in one round with the promotion.
     if (handing_over && member.uid == transition->from_uid) continue;
     const bool suspect = Contains(context.record().suspects, member.uid);
-    const auto ack = context.seen.memory.fenced.find(member.uid);
-    const bool acked = ack != context.seen.memory.fenced.end() &&
-                       ack->second.run_id == RunOf(member);
     if (member.engine.facts->is_primary) {
       context.Do(ChangeOf(member, EngineChange::kFence, "takes writes without being the primary"));
       context.Watch(model::Attention::kSuspect);
       context.LookAgain(50);
-    } else if (suspect && !acked) {
+    } else if (suspect && !FencedByUs(context.seen, member)) {
       context.Do(ChangeOf(member, EngineChange::kFence, "was granted once: fenced first"));
-    } else if (suspect) {
+    } else if (suspect && !StillShedding(context, member)) {
+      // Not before: a leader that takes over has to know whose clients are to be cut off.
       std::erase(context.next.suspects, member.uid);
     }
   }
@@ -95,7 +105,8 @@ void PlanFollowers(Context& context, const Member& primary) {
   for (const Member& member : context.seen.members) {
     if (member.uid == primary.uid || !Ready(member)) continue;
     if (member.engine.facts->is_primary) continue;  // a stranger: fenced first
-    if (Contains(context.next.suspects, member.uid)) continue;
+    const bool suspect = Contains(context.next.suspects, member.uid);
+    if (suspect && !FencedByUs(context.seen, member)) continue;
     if (member.uid == context.leaving_uid) continue;
     if (Follows(member, primary, port)) {
       if (!member.engine.facts->link_up) context.LookAgain(kSyncPollMs);

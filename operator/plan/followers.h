@@ -22,6 +22,9 @@ void PlanRoleLabels(Context& context);
 // UIDs whose process is proven dead leave `members` and `suspects`.
 void PlanFarewells(Context& context);
 
+// A former primary's clients may still be on it by an old kube-proxy rule.
+bool StillShedding(const Context& context, const model::Member& member);
+
 // A member's line in the primary's INFO; none: the primary does not know it.
 const model::ReplicaLine* LineOf(const model::EngineFacts& primary, const model::Member& member);
 

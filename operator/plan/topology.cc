@@ -70,10 +70,9 @@ bool IsPrimary(const Context& context, const Member& member) {
   return context.record().primary && context.record().primary->uid == member.uid;
 }
 
-// The record lets go of it first. And the last holder of the data is never removed: the primary
-// must have all that this one has.
-bool MustStay(const Context& context, const Member& leaving) {
-  if (InSyncRecorded(context.record(), leaving)) return true;
+// The last holder of the data is never removed: the primary must have all that this fenced member
+// has, whose offset stands still.
+bool HoldsMore(const Context& context, const Member& leaving) {
   const Member* primary = context.seen.FindMember(context.record().primary->uid);
   return Answers(leaving) && leaving.engine.facts->keys > 0 &&
          (primary == nullptr || primary->engine.facts->offset < leaving.engine.facts->offset);
@@ -183,7 +182,8 @@ void PickLeaving(Context& context, const Member& primary) {
 void PlanRemoval(Context& context) {
   const Member* leaving = context.seen.FindMember(context.leaving_uid);
   if (context.leaving_uid.empty() || leaving == nullptr) return;
-  if (context.options.removal && MustStay(context, *leaving)) return;
+  const bool let_go = !InSyncRecorded(context.record(), *leaving);
+  if (context.options.removal && !let_go) return;  // the record lets go of it first
   if (Answers(*leaving) && !leaving->engine.facts->fenced()) {
     model::EngineEffect fence;
     fence.uid = leaving->uid;
@@ -194,6 +194,7 @@ void PlanRemoval(Context& context) {
     context.LookAgain(20);
     return;
   }
+  if (context.options.removal && HoldsMore(context, *leaving)) return;
   context.Do(model::DeleteMember{leaving->name, leaving->uid, leaving->pod->resource_version, -1,
                                  "the group has one member too many"});
   context.Say("remove " + leaving->name);

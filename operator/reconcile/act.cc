@@ -1,5 +1,6 @@
 #include "operator/reconcile/act.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 
@@ -340,8 +341,10 @@ std::string FailureOf(const redis::CommandReply& reply) {
 void Remember(model::Memory& memory, const model::Observed& seen,
               const model::EngineEffect& effect, const redis::CommandReply& reply) {
   const model::Member* member = seen.FindMember(effect.uid);
+  const auto& suspects = seen.group.record.suspects;
   const bool was_primary =
-      member != nullptr && member->engine.facts && member->engine.facts->is_primary;
+      (member != nullptr && member->engine.facts && member->engine.facts->is_primary) ||
+      std::find(suspects.begin(), suspects.end(), effect.uid) != suspects.end();
   switch (effect.change) {
     case EngineChange::kDetach:
       memory.fenced[effect.uid] = AckOf(effect, reply);

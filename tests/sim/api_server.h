@@ -66,6 +66,13 @@ class ApiServer {
   Result<void> Delete(const kube::ObjectRef& ref, const kube::Preconditions& preconditions,
                       int grace_seconds);
 
+  // Before an operator's delete is looked at; deletes of others are not told.
+  using DeleteFn = std::function<void(const kube::ObjectRef&, const kube::Preconditions&)>;
+  void OnOperatorDelete(DeleteFn listener) { on_delete_.push_back(std::move(listener)); }
+  void TellOperatorDelete(const kube::ObjectRef& ref, const kube::Preconditions& by) const {
+    for (const DeleteFn& listener : on_delete_) listener(ref, by);
+  }
+
   // Every change, in order, at the instant of its commit.
   void OnChange(std::function<void(const Change&)> listener) {
     listeners_.push_back(std::move(listener));
@@ -127,6 +134,7 @@ class ApiServer {
   std::int64_t compacted_ = 100;  // versions up to this one are gone from the log
   std::optional<Contents> backup_;
   int restores_ = 0;
+  std::vector<DeleteFn> on_delete_;
   std::vector<std::function<void(const Change&)>> listeners_;
   std::vector<std::function<void(const std::shared_ptr<const Commit>&)>> followers_;
   std::vector<std::function<void()>> on_restart_;

@@ -19,7 +19,7 @@ class Calm : public testing::Test {
   Calm()
       : world_(11, false), engines_(&world_, &network_, &history_), server_(&world_),
         checker_(&world_, &network_, &engines_, &server_),
-        cluster_(&world_, &network_, &engines_, &server_, ClusterOptions{true, 6379}) {
+        cluster_(&world_, &network_, &engines_, &server_, ClusterOptions{}) {
     SetLogLevel(LogLevel::kError);
     for (const char* zone : {"a", "b", "c"}) {
       cluster_.AddNode(std::string("node-") + zone, std::string("zone-") + zone);

@@ -14,6 +14,10 @@ Checker::Checker(World* world, Network* network, Engines* engines, ApiServer* se
     : world_(world), network_(network), engines_(engines), server_(server) {
   engines_->AddObserver(this);
   server_->OnChange([this](const Change& change) { OnApiChange(change); });
+  server_->OnOperatorDelete([this](const kube::ObjectRef& ref, const kube::Preconditions& by) {
+    OnOperatorDelete(ref, by);
+  });
+  LookAtHealth();
 }
 
 void Checker::Violate(const std::string& rule, const std::string& text) {
@@ -67,6 +71,18 @@ bool Checker::Whole(std::size_t members) const {
     following += engine->repl_id() == primary->repl_id() ? 1 : 0;
   }
   return alive == members && following + 1 == members;
+}
+
+bool Checker::Stalled() const {
+  for (const Json& group : server_->Objects("replicationgroups")) {
+    const Json& conditions = At(group, {"status", "conditions"});
+    for (const Json& condition : conditions.is_array() ? conditions : Json::array()) {
+      if (Str(Child(condition, "type")) == "Stalled") {
+        return Str(Child(condition, "status")) == "True";
+      }
+    }
+  }
+  return false;
 }
 
 std::string Checker::Picture() const {
@@ -124,6 +140,7 @@ void Checker::OnPromoted(const Engine& engine) {
   if (engine.pod_uid() != recorded_uid_ || engine.run_id() != recorded_run_) {
     Violate("S6", engine.Describe() + " was promoted, but the record names " + recorded_uid_);
   }
+  CheckNothingLost(engine);
   const History& history = engines_->history();
   for (const auto& other : engines_->all()) {
     if (other.get() == &engine || !other->alive() || other->writes() == 0) continue;
@@ -138,7 +155,9 @@ void Checker::OnPromoted(const Engine& engine) {
 
 void Checker::OnDeath(const Engine& engine) {
   world_->Trace("died: " + engine.Describe());
-  if (engine.is_primary()) Count("primary processes that died");
+  if (!engine.is_primary()) return;
+  Count("primary processes that died");
+  primary_died_at_ = world_->Now();
 }
 
 // ---------------------------------------------------------------- the API
@@ -147,7 +166,7 @@ void Checker::OnApiChange(const Change& change) {
   if (change.resource == "replicationgroups" && change.type != "DELETED") {
     CheckRecord(change.object);
   }
-  if (change.resource == "endpointslices") CheckSlice(change.object);
+  if (change.resource == "endpointslices" && change.type != "DELETED") CheckSlice(change.object);
 }
 
 void Checker::CheckRecord(const Json& object) {
@@ -155,7 +174,14 @@ void Checker::CheckRecord(const Json& object) {
   if (!group.has_record) return;
   const model::NodeGroupRecord& record = group.record;
   const std::string uid = record.primary ? record.primary->uid : "";
+  if (group_uid_ != group.meta.uid) {  // a new group of that name begins from nothing
+    group_uid_ = group.meta.uid;
+    epoch_ = 0;
+    epoch_uid_.clear();
+    slice_epochs_.clear();
+  }
   if (restores_ != server_->restores()) {
+    slice_epochs_.clear();
     restores_ = server_->restores();
     epoch_ = record.epoch;
     epoch_uid_.clear();
@@ -174,6 +200,7 @@ void Checker::CheckRecord(const Json& object) {
     world_->Trace("record: epoch " + std::to_string(record.epoch) + " primary " +
                   (record.primary ? record.primary->name : "none"));
   }
+  CheckTransition(record);
   epoch_ = record.epoch;
   recorded_uid_ = uid;
   recorded_run_ = record.primary ? record.primary->run_id : "";
@@ -181,6 +208,7 @@ void Checker::CheckRecord(const Json& object) {
 
 void Checker::CheckSlice(const Json& slice) {
   const std::string name = Str(At(slice, {"metadata", "name"}));
+  CheckSliceEpoch(slice);
   if (name.find("primary") == std::string::npos) return;
   slice_addresses_.clear();
   const Json& endpoints = Child(slice, "endpoints");

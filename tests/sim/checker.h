@@ -5,6 +5,12 @@
 //   S3  a member that holds data full-syncs only from the recorded primary, never from an empty
 //       one; no member starts empty while another process holds data
 //   S6  epochs only grow; one primary for each epoch; no promotion that the record does not name
+//   S5  a planned change of the primary loses no write
+//   S7  a destructive call of the operator names UID and resourceVersion, and never takes the last
+//       holder of replicated writes
+//   S8  a primary that its replicas hear is not replaced because an operator does not hear it
+//   S9  a pod never mounts a volume of another group
+//   L3  failovers that rest on silence keep the pauses of rule cool-down
 //   S4  (reported apart) a member was promoted while a reachable one of the same history had more
 //       replicated writes
 // The declared limit: a process that was frozen may acknowledge for about a second after it thaws
@@ -18,6 +24,7 @@
 #include <utility>
 #include <vector>
 
+#include "operator/model/replication_group.h"
 #include "tests/sim/fake_api.h"
 #include "tests/sim/fake_engine.h"
 
@@ -38,6 +45,8 @@ class Checker final : public EngineObserver {
   bool Served() const;
   // Served, and `members` processes hold exactly the primary's history.
   bool Whole(std::size_t members) const;
+  // The group's own condition says that it waits for a human.
+  bool Stalled() const;
   std::string Picture() const;
 
   void OnFullSync(const Engine& replica, int old_head, const Engine& source) override;
@@ -47,6 +56,8 @@ class Checker final : public EngineObserver {
   const std::vector<Violation>& violations() const { return violations_; }
   const std::map<std::string, std::int64_t>& counters() const { return counters_; }
   void Count(const std::string& what) { ++counters_[what]; }
+  // The operator asks the API to delete something; told before it happens.
+  void OnOperatorDelete(const kube::ObjectRef& ref, const kube::Preconditions& preconditions);
   // A rule whose oracle is somewhere else was broken.
   void Fault(const std::string& rule, const std::string& text) { Violate(rule, text); }
 
@@ -55,6 +66,11 @@ class Checker final : public EngineObserver {
   void OnApiChange(const Change& change);
   void CheckRecord(const Json& group);
   void CheckSlice(const Json& slice);
+  void CheckSliceEpoch(const Json& slice);
+  void CheckTransition(const model::NodeGroupRecord& record);
+  void CheckLastHolder(const std::string& uid);
+  void CheckNothingLost(const Engine& promoted);
+  void LookAtHealth();
   bool Reachable(const Engine& engine) const;
 
   World* world_;
@@ -67,6 +83,14 @@ class Checker final : public EngineObserver {
   std::int64_t epoch_ = 0;
   std::string epoch_uid_;
   std::string recorded_uid_;
+  std::string group_uid_;
+  std::map<std::string, std::int64_t> slice_epochs_;  // by slice name
+  std::string seen_transition_;       // its id
+  std::string planned_from_uid_;      // of a planned transition under way
+  std::string planned_from_run_;
+  std::string healthy_uid_;           // the recorded primary, while its replicas hear it…
+  MonoMs healthy_since_ = 0;          // …without a break since then
+  MonoMs primary_died_at_ = 0;
   std::string recorded_run_;
   std::vector<std::string> slice_uids_;
   std::vector<std::string> slice_addresses_;

@@ -73,6 +73,7 @@ std::string Cluster::ChooseNode(const Json& pod) const {
     const Json& conditions = At(*object, {"status", "conditions"});
     const bool ready = conditions.is_array() && !conditions.empty() &&
                        Str(Child(conditions[0], "status")) == "True";
+    if (Bool(At(*object, {"spec", "unschedulable"}))) continue;
     if (ready && (zone.empty() || zones_.at(node) == zone)) fitting.push_back(node);
   }
   if (fitting.empty()) return "";
@@ -149,9 +150,14 @@ void Cluster::StartContainer(const std::string& uid) {
     return;
   }
   if (!options_.born_fenced) config.born_fenced = false;
+  pod.volume = VolumeOf(*object);
+  if (!pod.volume.empty()) {
+    const auto disk = disks_.find(pod.volume);
+    config.disk = disk == disks_.end() ? History::kEmpty : disk->second;
+  }
   pod.container_id = "containerd://" + world_->NewId("c");
   pod.engine = engines_->Start(pod.uid, pod.name, pod.address, options_.port, pod.node, config);
-  pod.engine->StopFeeding();
+  if (options_.following) pod.engine->StopFeeding();
   pod.started_wall_ms = world_->WallNow();
   pod.ready_at = world_->Now() + world_->Between(100, 900);
   world_->Trace("started " + pod.engine->Describe() + " on " + pod.node);
@@ -165,6 +171,7 @@ void Cluster::OnDeath(const Engine& engine) {
   Pod& pod = it->second;
   const std::string uid = pod.uid;
   pod.engine = nullptr;
+  if (!pod.volume.empty()) disks_[pod.volume] = engine.head();  // an append-only file, synced
   pod.ended_container_id = pod.container_id;
   Report(uid);
   if (pod.ending) return;
@@ -223,7 +230,30 @@ Json Cluster::StatusOf(const Pod& pod) const {
   return status;
 }
 
-// A deletionTimestamp: SIGTERM, up to 1.1 s for the replicas, then the pod goes.
+// The UID of the claim that the pod mounts; empty: it mounts none. A claim of another group is data
+// of another group (S9).
+std::string Cluster::VolumeOf(const Json& pod) const {
+  const std::string name_space = Str(At(pod, {"metadata", "namespace"}));
+  const Json& volumes = At(pod, {"spec", "volumes"});
+  for (const Json& volume : volumes.is_array() ? volumes : Json::array()) {
+    const std::string claim = Str(At(volume, {"persistentVolumeClaim", "claimName"}));
+    if (claim.empty()) continue;
+    const auto object =
+        server_->Get({{"", "v1", "persistentvolumeclaims", true}, name_space, claim});
+    if (!object) return "";
+    const auto group_of = [](const Json& one) {
+      return Str(Child(At(one, {"metadata", "labels"}), "regroup.dev/group-uid"));
+    };
+    if (options_.on_foreign_volume && group_of(*object) != group_of(pod)) {
+      options_.on_foreign_volume(Str(At(pod, {"metadata", "name"})) + " mounts " + claim +
+                                 ", which belongs to another group");
+    }
+    return Str(At(*object, {"metadata", "uid"}));
+  }
+  return "";
+}
+
+// A deletionTimestamp: the preStop sleep, SIGTERM, up to 1.1 s for the replicas, then the pod goes.
 void Cluster::End(const std::string& uid) {
   const auto it = pods_.find(uid);
   if (it == pods_.end() || it->second.ending) return;
@@ -232,7 +262,19 @@ void Cluster::End(const std::string& uid) {
     return;
   }
   it->second.ending = true;
-  world_->After(world_->Between(0, 1100), [this, uid] { Finish(uid); });
+  world_->After(HoldMs(it->second) + world_->Between(0, 1100), [this, uid] { Finish(uid); });
+}
+
+// How long the preStop sleep holds SIGTERM: not longer than the grace that was given.
+std::int64_t Cluster::HoldMs(const Pod& pod) const {
+  const auto object = server_->Get(RefOf(pod));
+  if (!object) return 0;
+  const Json& containers = At(*object, {"spec", "containers"});
+  if (!containers.is_array() || containers.empty()) return 0;
+  const std::int64_t sleep_s =
+      Int(At(containers[0], {"lifecycle", "preStop", "sleep", "seconds"}));
+  const std::int64_t grace_s = Int(At(*object, {"metadata", "deletionGracePeriodSeconds"}), 30);
+  return 1000 * std::min(sleep_s, grace_s);
 }
 
 // The object is gone while its process runs (a forced delete): the kubelet ends it when it hears.

@@ -4,6 +4,7 @@
 // Thread: one.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -21,7 +22,9 @@ inline const kube::ResourceType kGroups{"regroup.dev", "v1alpha1", "replicationg
 
 struct ClusterOptions {
   bool born_fenced = true;  // false: the rule is switched off, whatever redis.conf says
+  bool following = true;    // false: members that are no primary feed replicas, too
   int port = 6379;
+  std::function<void(const std::string& what)> on_foreign_volume;
 };
 
 class Cluster final : public EngineObserver {
@@ -48,6 +51,7 @@ class Cluster final : public EngineObserver {
     WallMs started_wall_ms = 0;
     int restarts = 0;
     Engine* engine = nullptr;
+    std::string volume;  // UID of the claim that it mounts
     bool ending = false;
     bool reporting = false;
     MonoMs ready_at = 0;
@@ -61,6 +65,8 @@ class Cluster final : public EngineObserver {
   void Report(const std::string& uid);
   void WriteStatus(const std::string& uid);
   Json StatusOf(const Pod& pod) const;
+  std::string VolumeOf(const Json& pod) const;
+  std::int64_t HoldMs(const Pod& pod) const;
   void End(const std::string& uid);
   void Vanish(const std::string& uid);
   void Finish(const std::string& uid);
@@ -77,6 +83,7 @@ class Cluster final : public EngineObserver {
   std::map<std::string, std::string> zones_;     // node -> zone
   std::map<std::string, MonoMs> silent_since_;   // node -> since when its kubelet is not heard
   std::map<std::string, Pod> pods_;              // by UID, bound ones
+  std::map<std::string, int> disks_;  // by the claim's UID: what is on it
   int next_address_ = 1;
 };
 

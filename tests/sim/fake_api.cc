@@ -95,7 +95,7 @@ Result<Json> FakeApi::MergePatch(const kube::ObjectRef& ref, const std::string& 
 
 Result<void> FakeApi::Delete(const kube::ObjectRef& ref, const kube::Preconditions& preconditions,
                              int grace_seconds, std::int64_t timeout_ms) {
-  RG_CHECK(!preconditions.uid.empty(), "a delete without a UID");
+  server_->TellOperatorDelete(ref, preconditions);
   return Send<void>("DELETE " + ref.type.resource + " " + ref.name, true, timeout_ms,
                     [server = server_, ref, preconditions, grace_seconds] {
                       return server->Delete(ref, preconditions, grace_seconds);

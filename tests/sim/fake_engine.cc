@@ -70,7 +70,7 @@ Engine::Engine(Engines* engines, std::string pod_uid, std::string name, std::str
       address_(std::move(address)), port_(port), node_(std::move(node)), config_(config),
       run_id_(engines->world().NewHex40()), started_at_(engines->world().Now()),
       wall_phase_ms_(engines->world().Between(0, 999)), repl_id_(engines->world().NewHex40()),
-      repl_id2_(kZeroId) {
+      repl_id2_(kZeroId), head_(config.disk) {
   if (config.born_fenced) {
     primary_host_ = "127.0.0.1";
     primary_port_ = 1;
@@ -99,6 +99,7 @@ void Engine::Kill() {
   alive_ = false;
   frozen_ = false;
   controls_.clear();
+  clients_.clear();
   for (EngineObserver* observer : engines_->observers()) observer->OnDeath(*this);
   // The kernel closes its sockets: whoever the network lets hear it sees the end at once.
   for (const Attached& attached : std::vector<Attached>(replicas_)) {
@@ -199,8 +200,12 @@ std::string Engine::Run(std::uint64_t connection, const Words& words) {
 }
 
 std::string Engine::ClientKill(std::uint64_t connection, const Words& words) {
-  // Clients hold no state here, so only a kill of the operator's own user has an effect.
-  if (words.size() < 4 || Lower(words[2]) != "user" || words[3] == "default") return "0";
+  if (words.size() == 6 && Lower(words[3]) == "normal") {  // TYPE normal USER default
+    const std::size_t killed = clients_.size();
+    clients_.clear();
+    return std::to_string(killed);
+  }
+  if (words.size() < 4 || Lower(words[2]) != "user") return "0";
   std::int64_t killed = 0;
   for (auto it = controls_.begin(); it != controls_.end();) {
     if (*it == connection) {

@@ -22,6 +22,7 @@ struct EngineConfig {  // what redis.conf says at boot
   std::int64_t min_replicas_to_write = 0;
   std::int64_t min_replicas_max_lag_s = 10;
   std::int64_t repl_timeout_s = 60;
+  int disk = History::kEmpty;  // what its append-only file holds
 };
 
 class Engine;
@@ -86,6 +87,10 @@ class Engine {
   // True exactly where a SET would be answered +OK at this instant.
   bool AcceptsWrites() const;
   bool Write();  // one SET; false: refused or no answer. While frozen it waits in the buffer.
+
+  // A pooled connection of an application; a kill of clients, or the end of the process, ends it.
+  std::uint64_t OpenClient() { return *clients_.insert(next_client_++).first; }
+  bool HasClient(std::uint64_t connection) const { return clients_.count(connection) > 0; }
 
   // --- the operator's connections
   std::uint64_t OpenControl();
@@ -194,6 +199,8 @@ class Engine {
   std::vector<Attached> replicas_;  // in the order of attachment
   std::int64_t good_replicas_ = 0;
 
+  std::set<std::uint64_t> clients_;
+  std::uint64_t next_client_ = 1;
   std::set<std::uint64_t> controls_;
   std::uint64_t next_control_ = 1;
   std::int64_t full_syncs_ = 0;

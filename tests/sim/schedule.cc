@@ -4,6 +4,7 @@
 
 #include "operator/base/check.h"
 #include "operator/model/group_json.h"
+#include "tests/sim/clients.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/sim_operator.h"
 
@@ -14,10 +15,21 @@ constexpr std::int64_t kBringUpMs = 60'000;
 constexpr std::int64_t kServedWithinMs = 60'000;
 constexpr std::int64_t kWholeWithinMs = 120'000;
 constexpr std::int64_t kSettleMs = 3'000;
+constexpr std::int64_t kCalmMs = 15'000;   // the last clients are cut off, the last label is set
+constexpr std::int64_t kStuckMs = 8'000;
+constexpr std::int64_t kRestMs = 15'000;
 constexpr std::int64_t kWriteEveryMs = 25;
 
-Json GroupObject() {
-  return Json{{"metadata", {{"name", "web-cache"}, {"finalizers", {model::kFinalizer}}}},
+ClusterOptions OptionsOf(const model::PlanOptions& plan, Checker* checker) {
+  ClusterOptions options;
+  options.born_fenced = plan.born_fenced;
+  options.following = plan.following;
+  options.on_foreign_volume = [checker](const std::string& what) { checker->Fault("S9", what); };
+  return options;
+}
+
+Json GroupObject(bool with_storage) {
+  Json group{{"metadata", {{"name", "web-cache"}, {"finalizers", {model::kFinalizer}}}},
               {"spec",
                {{"description", "the simulated group"},
                 {"engine", "redis"},
@@ -26,6 +38,8 @@ Json GroupObject() {
                 {"replicasPerNodeGroup", 2},
                 {"automaticFailoverEnabled", true},
                 {"multiAZEnabled", true}}}};
+  if (with_storage) group["spec"]["storage"] = {{"size", "1Gi"}};
+  return group;
 }
 
 class Run {
@@ -34,9 +48,11 @@ class Run {
       : world_(seed, options.print_trace), engines_(&world_, &network_, &history_),
         server_(&world_), checker_(&world_, &network_, &engines_, &server_),
         cluster_(&world_, &network_, &engines_, &server_,
-                 ClusterOptions{options.plan.born_fenced, 6379}) {
+                 OptionsOf(options.plan, &checker_)),
+        clients_(&world_, &network_, &engines_, &server_, &checker_) {
     for (const char* zone : {"a", "b", "c"}) {
       cluster_.AddNode(std::string("node-") + zone, std::string("zone-") + zone);
+      clients_.AddNode(std::string("node-") + zone);
     }
     for (const char* host : {"op0", "op1"}) {
       operators_.push_back(std::make_unique<SimOperator>(host, &world_, &network_, &engines_,
@@ -60,6 +76,9 @@ class Run {
   bool IsWhole() const { return checker_.Whole(3); }
   bool Never() const { return false; }
   void DrawSwarm();
+  void Cordon(const std::string& node, bool on) {
+    (void)server_.MergePatch({kNodes, "", node}, "", {{"spec", {{"unschedulable", on}}}});
+  }
   void InjectLater();
   void StopFaults();
   void ClientsWrite();
@@ -80,6 +99,19 @@ class Run {
   void TwoLeaders();
   void DeletePod();
   void ForceDeletePod();
+  void DrainNode();
+  void FlapNode();
+  void Flap(const std::string& node, int times);
+  void AskForPrimary();
+  void TestFailover();
+  void Scale();
+  void WipeStatus();
+  void MakeAnew();
+  void CreateAgain();
+  void TakeOldVolumesAway();
+  bool Patch(const std::string& subresource, const Json& patch);
+  void CheckRest();
+  std::int64_t ApiWrites() const;
 
   World world_;
   Network network_;
@@ -88,6 +120,9 @@ class Run {
   ApiServer server_;
   Checker checker_;
   Cluster cluster_;
+  Clients clients_;
+  bool with_storage_ = false;
+  int tests_ = 0;
   OperatorFaults faults_;
   std::vector<std::unique_ptr<SimOperator>> operators_;
   std::vector<Kind> kinds_;
@@ -106,9 +141,11 @@ bool Run::RunUntil(MonoMs end, bool (Run::*done)() const) {
 
 SeedResult Run::Go() {
   DrawSwarm();
-  (void)server_.Create(kGroups, "default", GroupObject());
+  with_storage_ = world_.Chance(0.25);
+  (void)server_.Create(kGroups, "default", GroupObject(with_storage_));
   for (auto& one : operators_) one->Start();
   ClientsWrite();
+  clients_.Start();
   SeedResult result;
   const bool disturbed_birth = world_.Chance(0.3);
   if (!disturbed_birth) {
@@ -127,7 +164,9 @@ SeedResult Run::Go() {
   if (result.served) result.served_after_ms = world_.Now() - calm;
   result.whole = RunUntil(calm + kWholeWithinMs, &Run::IsWhole);
   RunUntil(world_.Now() + kSettleMs, &Run::Never);
+  if (result.whole) CheckRest();
   result.served = result.served && IsServed();
+  result.needs_human = !result.served && checker_.Stalled();
   if (disturbed_birth) result.came_up = result.served;
   result.violations = checker_.violations();
   result.events = world_.event_count();
@@ -136,6 +175,24 @@ SeedResult Run::Go() {
   result.counters = checker_.counters();
   result.picture = checker_.Picture();
   return result;
+}
+
+// Everything is as wanted: after a while nobody is left behind, and nothing is written any more.
+void Run::CheckRest() {
+  if (!world_.Chance(0.3)) return;
+  RunUntil(world_.Now() + kCalmMs, &Run::Never);
+  clients_.CheckNobodyIsStuck(kStuckMs);
+  const std::int64_t before = ApiWrites();
+  RunUntil(world_.Now() + kRestMs, &Run::Never);
+  if (const std::int64_t written = ApiWrites() - before; written > 0) {
+    checker_.Fault("quiet", std::to_string(written) + " API writes at rest");
+  }
+}
+
+std::int64_t Run::ApiWrites() const {
+  std::int64_t writes = 0;
+  for (const auto& one : operators_) writes += one->api_writes();
+  return writes;
 }
 
 // ---------------------------------------------------------------- what goes wrong
@@ -153,7 +210,14 @@ void Run::DrawSwarm() {
             {"operator paused", &Run::PauseOperator, false},
             {"two leaders", &Run::TwoLeaders, false},
             {"pod deleted", &Run::DeletePod, false},
-            {"pod deleted by force", &Run::ForceDeletePod, false}};
+            {"pod deleted by force", &Run::ForceDeletePod, false},
+            {"node drained", &Run::DrainNode, false},
+            {"node flaps", &Run::FlapNode, false},
+            {"primary asked for", &Run::AskForPrimary, false},
+            {"TestFailover", &Run::TestFailover, false},
+            {"replicas scaled", &Run::Scale, false},
+            {"status wiped", &Run::WipeStatus, false},
+            {"group made anew", &Run::MakeAnew, false}};
   for (Kind& kind : kinds_) kind.on = world_.Chance(0.5);
   kinds_[0].on = kinds_[0].on || world_.Chance(0.5);
   fault_gap_ms_max_ = world_.Chance(0.3) ? 3000 : 12'000;
@@ -204,6 +268,8 @@ void Run::StopFaults() {
   faults_on_ = false;
   faults_ = OperatorFaults{};
   network_.HealAll();
+  for (const std::string& node : cluster_.nodes()) Cordon(node, false);
+  (void)Patch("", {{"spec", {{"replicasPerNodeGroup", 2}}}});
   for (Engine* engine : Living()) engine->Thaw();
   for (auto& one : operators_) {
     one->LeadAnyway(false);
@@ -326,6 +392,83 @@ void Run::ForceDeletePod() {
   Engine* engine = Victim();
   if (engine == nullptr || network_.IsCut("api")) return;
   (void)server_.Delete({kPods, "default", engine->name()}, {engine->pod_uid(), ""}, 0);
+}
+
+void Run::DrainNode() {
+  Engine* engine = Victim();
+  if (engine == nullptr || network_.IsCut("api")) return;
+  const std::string node = engine->node();
+  world_.Trace("drained: " + node + " with " + engine->Describe());
+  Cordon(node, true);
+  Back(3000, 20'000, [this, node] { Cordon(node, false); });
+}
+
+void Run::FlapNode() {
+  if (Engine* engine = Victim()) Flap(engine->node(), 6);
+}
+
+void Run::Flap(const std::string& node, int times) {
+  if (times == 0 || !faults_on_) return;
+  network_.CutHost(node);
+  world_.After(world_.Between(5000, 8000), [this, node, times] {
+    if (!faults_on_) return;
+    network_.HealHost(node);
+    world_.After(world_.Between(2000, 4000), [this, node, times] { Flap(node, times - 1); });
+  });
+}
+
+bool Run::Patch(const std::string& subresource, const Json& patch) {
+  return server_.MergePatch({kGroups, "default", "web-cache"}, subresource, patch).has_value();
+}
+
+void Run::AskForPrimary() {
+  if (network_.IsCut("api")) return;
+  const std::string name = "web-cache-00" + std::to_string(world_.Between(1, 4));
+  const bool off = world_.Chance(0.2);
+  (void)Patch("", {{"spec", {{"primaryClusterID", off ? Json() : Json(name)}}}});
+  // A name that no member bears would keep the group from being as wanted.
+  Back(2000, 20'000, [this] { (void)Patch("", {{"spec", {{"primaryClusterID", nullptr}}}}); });
+}
+
+void Run::TestFailover() {
+  if (network_.IsCut("api")) return;
+  const Json annotations{{model::kTestFailoverAnnotation, "drill-" + std::to_string(++tests_)}};
+  (void)Patch("", {{"metadata", {{"annotations", annotations}}}});
+}
+
+void Run::Scale() {
+  if (network_.IsCut("api")) return;
+  (void)Patch("", {{"spec", {{"replicasPerNodeGroup", world_.Between(1, 4)}}}});
+}
+
+// A human, or a backup tool, that writes what it should not.
+void Run::WipeStatus() {
+  if (network_.IsCut("api") || world_.Chance(0.5)) return;
+  (void)Patch("status", {{"status", {{"nodeGroups", nullptr}}}});
+}
+
+// Deleted and made again under the same name; a human takes the kept volumes away later.
+void Run::MakeAnew() {
+  if (network_.IsCut("api") || !with_storage_ || world_.Chance(0.7)) return;
+  if (server_.Delete({kGroups, "default", "web-cache"}, {}, -1)) CreateAgain();
+}
+
+void Run::CreateAgain() {
+  world_.After(world_.Between(500, 3000), [this] {
+    if (!server_.Create(kGroups, "default", GroupObject(true))) return CreateAgain();
+    world_.After(world_.Between(3000, 9000), [this] { TakeOldVolumesAway(); });
+  });
+}
+
+void Run::TakeOldVolumesAway() {
+  const kube::ResourceType claims{"", "v1", "persistentvolumeclaims", true};
+  const auto group = server_.Get({kGroups, "default", "web-cache"});
+  const std::string uid = group ? Str(At(*group, {"metadata", "uid"})) : "";
+  for (const Json& claim : server_.Objects(claims.resource)) {
+    const Json& labels = At(claim, {"metadata", "labels"});
+    if (Str(Child(labels, "regroup.dev/group-uid")) == uid) continue;
+    (void)server_.Delete({claims, "default", Str(At(claim, {"metadata", "name"}))}, {}, 0);
+  }
 }
 
 }  // namespace

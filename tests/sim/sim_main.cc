@@ -34,6 +34,7 @@ struct Totals {
   std::int64_t virtual_ms = 0;
   std::int64_t violating = 0;
   std::int64_t unserved = 0;
+  std::int64_t stalled = 0;
   std::int64_t unwhole = 0;
   std::int64_t served_ms_worst = 0;
   std::map<std::string, std::int64_t> counters;
@@ -112,6 +113,7 @@ void Report(std::uint64_t seed, const Arguments& arguments, const SeedResult& re
     std::printf("  repeat: regroup-sim --seed %llu --trace%s\n",
                 static_cast<unsigned long long>(seed), without.c_str());
   }
+  if (result.needs_human) return;
   if (!result.served) {
     std::printf("seed %llu: liveness: not served 60 s after the last fault\n    %s\n",
                 static_cast<unsigned long long>(seed), result.picture.c_str());
@@ -127,8 +129,9 @@ void Add(Totals& totals, const SeedResult& result) {
   totals.hash = (totals.hash ^ result.trace_hash) * 0x100000001b3ULL;
   totals.virtual_ms += result.virtual_ms;
   totals.violating += result.violations.empty() ? 0 : 1;
-  totals.unserved += result.served ? 0 : 1;
-  totals.unwhole += result.whole ? 0 : 1;
+  totals.stalled += result.needs_human ? 1 : 0;
+  totals.unserved += result.served || result.needs_human ? 0 : 1;
+  totals.unwhole += result.whole || result.needs_human ? 0 : 1;
   if (result.served_after_ms > totals.served_ms_worst) {
     totals.served_ms_worst = result.served_after_ms;
   }
@@ -144,8 +147,10 @@ void PrintTotals(const Totals& totals, double seconds) {
   for (const auto& [what, count] : totals.counters) {
     std::printf("  %-60s %lld\n", what.c_str(), static_cast<long long>(count));
   }
-  std::printf("liveness: %lld not served in 60 s, %lld not whole in 120 s, slowest %lld ms\n",
+  std::printf("liveness: %lld not served in 60 s, %lld not whole in 120 s, %lld wait for a human, "
+              "slowest %lld ms\n",
               static_cast<long long>(totals.unserved), static_cast<long long>(totals.unwhole),
+              static_cast<long long>(totals.stalled),
               static_cast<long long>(totals.served_ms_worst));
   for (const auto& [rule, count] : totals.rules) {
     std::printf("violations of %s: %lld\n", rule.c_str(), static_cast<long long>(count));

@@ -81,6 +81,11 @@ void History::MarkReplicated(int head) {
   }
 }
 
+bool History::HasEveryWrite(int holder, int head) const {
+  while (head >= 0 && !entries_[Index(head)].is_write) head = entries_[Index(head)].parent;
+  return IsPrefix(head, holder);
+}
+
 std::int64_t History::ReplicatedBeyond(int head, int other) const {
   std::int64_t lost = 0;
   while (head != other) {  // parents have smaller numbers, so the larger one steps back

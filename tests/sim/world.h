@@ -89,6 +89,8 @@ class History {
   // True where `older` is on the path of `newer`; the empty set is older than every other.
   bool IsPrefix(int older, int newer) const;
   void MarkReplicated(int head);
+  // No write on the path of `head` is missing on the path of `holder`; PINGs do not count.
+  bool HasEveryWrite(int holder, int head) const;
   // Replicated writes of `head` that are not on the path of `other`.
   std::int64_t ReplicatedBeyond(int head, int other) const;
 

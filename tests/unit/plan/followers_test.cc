@@ -23,16 +23,24 @@ TEST(Strangers, Rows) {
          w.seen.reader_slice.endpoints.pop_back();
        },
        {"fence 003"}, "-"},
-      {"once that is acknowledged it is a suspect no more, and follows", 3,
+      {"once that is acknowledged it follows, and stays a suspect while its clients are shed", 3,
        [](World& w) {
          w.Fence(3).Ack(3, kNow - 10);
+         w.seen.memory.demoted_at["uid-003"] = kNow - 10;
          w.record().suspects = {"uid-003"};
          w.record().in_sync.pop_back();
          w.facts(1).replicas.pop_back();
          w.seen.reader_slice.endpoints.pop_back();
        },
-       {"follow 003 10.0.0.1:6379"},
-       "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
+       {"follow 003 10.0.0.1:6379"}, "-"},
+      {"its clients are shed: it is a suspect no more", 3,
+       [](World& w) {
+         w.record().suspects = {"uid-003"};
+         w.seen.memory.demoted_at["uid-003"] = kNow - 6000;
+         w.seen.memory.clients_cut["uid-003"] = 4;
+       },
+       {}, "e3 primary=001 guard=on inSync=002,003 members=001,002,003 suspects= "
+       "lineage=history-1"},
       {"a stranger is fenced even while the primary is suspected", 3,
        [](World& w) { w.Lose(1, 1200); w.facts(2).is_primary = true; }, {"fence 002"}, "-"},
   });

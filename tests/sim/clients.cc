@@ -1,0 +1,110 @@
+#include "tests/sim/clients.h"
+
+#include <algorithm>
+
+#include "operator/base/json.h"
+
+namespace regroup::sim {
+namespace {
+
+constexpr std::int64_t kTickMs = 50;
+constexpr std::int64_t kTimeoutMs = 100;
+constexpr std::int64_t kRetryMs = 300;
+constexpr int kPort = 6379;
+
+}  // namespace
+
+Clients::Clients(World* world, Network* network, Engines* engines, ApiServer* server,
+                 Checker* checker)
+    : world_(world), network_(network), engines_(engines), checker_(checker) {
+  server->OnChange([this](const Change& change) { OnChange(change); });
+}
+
+void Clients::AddNode(const std::string& node) {
+  Seat seat;
+  seat.node = node;
+  seats_.push_back(seat);
+}
+
+void Clients::OnChange(const Change& change) {
+  if (change.resource != "endpointslices" || change.type == "DELETED") return;
+  const Json& slice = change.object;
+  if (Str(At(slice, {"metadata", "name"})).find("primary") == std::string::npos) return;
+  const Json& endpoints = Child(slice, "endpoints");
+  address_.clear();
+  if (endpoints.is_array() && !endpoints.empty()) {
+    const Json& addresses = Child(endpoints[0], "addresses");
+    if (addresses.is_array() && !addresses.empty()) address_ = Str(addresses[0]);
+  }
+  for (std::size_t i = 0; i < seats_.size(); ++i) {
+    const std::int64_t lag_ms = world_->Chance(0.05)  ? world_->Between(1000, 4000)
+                                : world_->Chance(0.2) ? world_->Between(100, 1000)
+                                                      : world_->Between(5, 60);
+    seats_[i].proxy_due = std::max(seats_[i].proxy_due, world_->Now() + lag_ms);
+    world_->After(lag_ms, [this, i] { Learn(i); });
+  }
+}
+
+void Clients::Learn(std::size_t index) {
+  Seat& seat = seats_[index];
+  if (world_->Now() < seat.proxy_due) return;  // a later change is on its way
+  if (!network_->BothWays(seat.node, "api")) {
+    world_->After(kRetryMs, [this, index] { Learn(index); });
+    return;
+  }
+  seat.target = address_;
+}
+
+void Clients::Tick() {
+  for (Seat& seat : seats_) {
+    if (seat.engine == nullptr) Connect(seat);
+    else Write(seat);
+  }
+  world_->After(kTickMs, [this] { Tick(); });
+}
+
+void Clients::Connect(Seat& seat) {
+  if (seat.target.empty()) return;
+  Engine* engine = engines_->Alive(seat.target, kPort);
+  if (engine == nullptr || engine->frozen()) return;
+  if (!network_->BothWays(seat.node, engine->node())) return;
+  seat.engine = engine;
+  seat.connection = engine->OpenClient();
+  seat.unanswered_since = seat.refused_since = 0;
+}
+
+void Clients::Drop(Seat& seat) {
+  seat.engine = nullptr;
+  seat.refused_since = 0;
+}
+
+void Clients::Write(Seat& seat) {
+  Engine& engine = *seat.engine;
+  const MonoMs now = world_->Now();
+  const bool reached = network_->BothWays(seat.node, engine.node());
+  if (reached && (!engine.alive() || !engine.HasClient(seat.connection))) return Drop(seat);
+  if (!reached || engine.frozen()) {
+    if (seat.unanswered_since == 0) seat.unanswered_since = now;
+    if (now - seat.unanswered_since >= kTimeoutMs) Drop(seat);
+    return;
+  }
+  seat.unanswered_since = 0;
+  if (engine.Write()) {
+    checker_->Count("writes acknowledged through the endpoint");
+    seat.refused_since = 0;
+  } else if (!engine.is_primary() && seat.refused_since == 0) {
+    checker_->Count("a client on a demoted primary");
+    seat.refused_since = now;
+  }
+}
+
+void Clients::CheckNobodyIsStuck(std::int64_t longer_than_ms) {
+  for (const Seat& seat : seats_) {
+    if (seat.engine == nullptr || seat.refused_since == 0) continue;
+    if (world_->Now() - seat.refused_since < longer_than_ms) continue;
+    checker_->Fault("old-clients", "the client on " + seat.node + " is left on " +
+                                       seat.engine->Describe() + ", which takes no writes");
+  }
+}
+
+}  // namespace regroup::sim
