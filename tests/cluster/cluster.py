@@ -269,10 +269,12 @@ def make_parser() -> argparse.ArgumentParser:
     for name, text, action in (
             ("stop", "kill apiserver or etcd, and leave it dead", lambda a: control_plane.stop(a.component)),
             ("start", "bring it back", start),
-            ("pause", "SIGSTOP apiserver or etcd", lambda a: control_plane.pause(a.component)),
+            ("pause", "SIGSTOP a component, such as apiserver or node1-kubelet",
+             lambda a: control_plane.pause(a.component)),
             ("resume", "SIGCONT it", lambda a: control_plane.pause(a.component, resume=True))):
         verbs_parser = verb(name, text, action)
-        verbs_parser.add_argument("component", choices=("apiserver", "etcd"))
+        only = {"choices": ("apiserver", "etcd")} if name in ("stop", "start") else {}
+        verbs_parser.add_argument("component", **only)
     verb("save-etcd", "copy etcd's data", lambda _: control_plane.save_etcd())
     verb("restore-etcd", "go back to the copy, as from an old backup", restore_etcd)
     for name, text in (("kubectl", "run kubectl as admin"), ("helm", "run helm as admin"),

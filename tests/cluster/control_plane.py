@@ -202,9 +202,10 @@ def start(name: str) -> None:
 
 
 def pause(name: str, resume: bool = False) -> None:
-    record = processes.load(by_name(name).name)
+    """Also of a node's own parts, such as node1-kubelet."""
+    record = processes.load(name)
     if not processes.alive(record):
-        raise ClusterError(f"{name} does not run: bring it back with `start {name}`")
+        raise ClusterError(f"{name} does not run: see `status` for the names, and `up` for bringing it back")
     processes.send(record, signal.SIGCONT if resume else signal.SIGSTOP)
     print(f"{name} {'resumed' if resume else 'paused'} at {time.time():.6f}")
 
