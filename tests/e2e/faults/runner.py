@@ -201,11 +201,12 @@ def deletes_of(audit: AuditTail, namespace: str) -> list[str]:
     return found
 
 
-def kinds_lost(kinds: dict[str, KindLog], host: str) -> tuple[dict[str, int], int]:
+def kinds_lost(kinds: dict[str, KindLog], host: str,
+               port: int = 6379) -> tuple[dict[str, int], int]:
     """Acknowledged keys that are gone, by kind; and MULTI blocks of which one half is there."""
     lost: dict[str, int] = {}
     torn = 0
-    reader = Reader(host, 6379)
+    reader = Reader(host, port)
     try:
         for name, log in kinds.items():
             keys = [key for _, key in log.keys]

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from contextlib import ExitStack
+from functools import partial
 from typing import Any, Callable
 
 import redis
@@ -92,8 +93,7 @@ class Stage:
 
     def freeze(self, *members: MemberView) -> float:
         for member in members:
-            pid = self.pids[member.name]
-            self.later(lambda pid=pid: _resume(pid))
+            self.later(partial(_resume, self.pids[member.name]))
         return max(strike(self.pids[member.name], signal.SIGSTOP) for member in members)
 
     def cut(self, node: str) -> float:

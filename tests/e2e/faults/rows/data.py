@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Callable
 
@@ -89,12 +90,16 @@ def small_volume(node: str, folder: Path) -> Json:
                          {"matchExpressions": [on_node]}]}}}}
 
 
+def is_gone(cluster: Cluster, path: str) -> tuple[bool, str]:
+    return cluster.find(path) is None, "still there"
+
+
 def undo_class(cluster: Cluster, folders: dict[str, Path]) -> None:
     for path in (f"{CLASSES}/{SMALL_CLASS}",
                  *(f"{VOLUMES}/{SMALL_CLASS}-{node}" for node in folders)):
         if cluster.find(path) is not None:
             cluster.api("DELETE", path)
-            wait_for(f"{path} is gone", 30, lambda path=path: (cluster.find(path) is None, path))
+            wait_for(f"{path} is gone", 30, partial(is_gone, cluster, path))
     for folder in folders.values():
         if folder.exists():
             run(["umount", str(folder)], check=False)
