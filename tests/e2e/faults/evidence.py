@@ -83,7 +83,9 @@ def late_writes(log: ObserverLog, grants: list[Grant]) -> list[LateWrite]:
         terms.setdefault(grant.label, []).append(grant)
     newest, since, late = 0, 0.0, []
     for ok in sorted(log.oks, key=lambda one: one.replied):
-        known = [grant.epoch for grant in terms.get(ok.label, [])
+        if ok.label not in terms:
+            continue  # a stranger
+        known = [grant.epoch for grant in terms[ok.label]
                  if grant.when <= ok.replied + GRANT_SEEN_S]
         epoch = max(known, default=0)
         if epoch > newest:

@@ -121,6 +121,9 @@ def test_a_member_without_a_grant_is_no_writer() -> None:
     one = clean_failover()
     seen = ObserverLog(one.observer.oks + oks("g-003/cccccccc", 9.6, 9.7), one.observer.others)
     assert names(broken(observer=seen)) == {"S2"}
+    short = replace(one, observer=seen)
+    assert checks.violations(short, replace(EXPECT, late_s=0.5)) == []
+    assert names(checks.violations(short, replace(EXPECT, late_s=0.05))) == {"S2"}
 
 
 def test_the_role_comes_back_to_the_first_one() -> None:
