@@ -11,7 +11,8 @@ ROWS: list[Scenario] = [*process.ROWS, *data.ROWS, *pods.ROWS, *nodes.ROWS, *net
 # What one machine cannot show, and why.
 UNMADE: list[tuple[str, str]] = [
     ("fsync that fails with EIO; slow disk (dm-delay, dm-flakey)",
-     "needs device-mapper targets of the kernel; a full disk and a full volume are made"),
+     "needs device-mapper targets of the kernel; a full volume and a corrupted one are made"),
+    ("fork of a snapshot that runs out of memory", "needs gigabytes of data beside the measurement"),
     ("wall clock stepped or drifting on operator, primary or node",
      "time namespaces do not cover the wall clock, all nodes share this machine's, and an image of one "
      "program has nothing that could load libfaketime; the simulator steps clocks"),

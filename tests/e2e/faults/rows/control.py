@@ -81,6 +81,22 @@ def leader_frozen(stage: Stage) -> None:
     stage.sleep(5)
 
 
+def leader_frozen_inside(stage: Stage) -> None:
+    """The leader stands still right after its compare-and-swap, with commands on the way."""
+    pid = stage.operator.pid(stage.operator.wait_leader())
+    when = stage.kill(stage.primary)
+    grant = stage.history.wait_grant(stage.epoch, 10)
+    stage.later(lambda: strike(pid, signal.SIGCONT))
+    strike(pid, signal.SIGSTOP)
+    if grant is None:
+        stage.findings.append("L2: nobody was granted within 10 s")
+    stage.struck(when)
+    stage.wait_moved(30)
+    stage.last(TAKE_OVER_S)
+    stage.heal()
+    stage.sleep(5)
+
+
 def operator_away(stage: Stage) -> None:
     """Nobody decides: a restarted primary stays fenced until the operator is back."""
     stage.later(lambda: stage.operator.scale(2))
@@ -180,6 +196,10 @@ ROWS = [
     Scenario("leader-frozen", "14", "the leader stands still past its lease, the primary dies, the "
              "leader goes on", Expect("one failover, by the other one", TAKE_OVER_S), leader_frozen,
              quick=True),
+    Scenario("leader-frozen-inside", "14",
+             "the leader stands still as soon as it has granted, and goes on 15 s later",
+             Expect("the other one finishes; what the first one sends later has no effect",
+                    TAKE_OVER_S), leader_frozen_inside),
     Scenario("operator-away", "13", "kill -9 of the primary while no operator runs, 15 s",
              Expect("no failover; when the operator is back, at once", 40.0), operator_away),
     Scenario("two-operators", "14",

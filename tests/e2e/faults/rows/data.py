@@ -18,6 +18,7 @@ SPARE_BYTES = 16 << 20
 FILLER = "regroup-filler"
 SMALL_CLASS = "regroup-small"
 SMALL_MIB = 48
+OVERRUN_MIB = 300
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 VOLUMES = "/api/v1/persistentvolumes"
 
@@ -152,12 +153,39 @@ def claim_deleted(of_primary: bool):
     return play
 
 
+def output_overrun(stage: Stage) -> None:
+    """A replica stands still while more is written than the primary keeps for it (256 MB)."""
+    stage.struck(stage.freeze(stage.replicas[0]))
+    link = connect(stage.primary.address, 5)
+    for _ in range(OVERRUN_MIB):
+        link.set("overrun", b"x" * (1 << 20))
+    followers = link.info("replication")["connected_slaves"]
+    stage.notes.append(f"{OVERRUN_MIB} MiB written; then {followers} replicas were connected")
+    stage.heal()
+    stage.sleep(3)
+
+
+def volume_corrupted(stage: Stage) -> None:
+    """Garbage at the head of each append-only file of a replica, which then has to read them."""
+    replica = stage.replicas[0]
+    for path in (volume_folder(stage, replica.name) / "appendonlydir").iterdir():
+        if path.suffix != ".manifest":
+            with path.open("r+b") as file:
+                file.write(b"no append-only file")
+    stage.struck(stage.kill(replica))
+    stage.sleep(5)
+
+
 SMALL = Start(storage=True, extra=f"volumes of {SMALL_MIB} MiB",
               spec={"storage": {"size": "40Mi", "storageClassName": SMALL_CLASS}})
 
 ROWS: list[Scenario] = [
     Scenario("oom-primary", "5", "the kernel ends the primary for want of memory (memory limit)",
              Expect("a replica takes over, the old one starts fenced", 2.5), out_of_memory),
+    Scenario("output-overrun", "5",
+             "a replica stands still while 300 MiB are written",
+             Expect("the primary lets go of it and lives; it copies anew", 3.0, (0, 0),
+                    restarts="none", lost_s=0), output_overrun),
     Scenario("disk-full-primary", "6", "the primary's volume is full for 15 s",
              Expect("another primary within 8 s, or a condition that tells; data whole", 9.0,
                     lost_s=1.5), disk_full(True), SMALL, prepare=small_volumes,
@@ -171,4 +199,8 @@ ROWS: list[Scenario] = [
     Scenario("claim-deleted-primary", "7", "the primary's PVC and pod deleted by force",
              Expect("a replica takes over; the old one is made anew and copies it", 2.5),
              claim_deleted(True), Start(storage=True)),
+    Scenario("volume-corrupted-replica", "7",
+             "a replica's append-only file is garbage, and its process is killed",
+             Expect("it is made anew and copies the primary", 1.0, (0, 0), lost_s=0, whole_s=120),
+             volume_corrupted, Start(storage=True)),
 ]

@@ -44,6 +44,18 @@ def cut_off(stage: Stage) -> None:
     stage.sleep(3)
 
 
+def cut_and_forced(stage: Stage) -> None:
+    """The pod object goes by force, but its process on the dark node runs on."""
+    node = stage.primary.node
+    leader_elsewhere(stage, node)
+    stage.victims |= {member.name for member in stage.members if member.node == node}
+    when = stage.cut(node)
+    stage.delete_pod(stage.primary.name, 0)
+    stage.struck(when)
+    stage.wait_moved(30)
+    stage.sleep(3)
+
+
 def zone_with_leader(stage: Stage) -> None:
     """The zone of the primary goes, and the leading operator with it."""
     node = stage.primary.node
@@ -102,6 +114,10 @@ ROWS = [
     Scenario("node-cut-off", "10", "the primary's node is unplugged and runs on",
              Expect("another primary within 7 s; the old one is silent before", CUT_S, whole_s=120),
              cut_off),
+    Scenario("node-cut-off-pod-forced", "8, 10",
+             "the primary's node is unplugged and runs on; its pod is deleted by force",
+             Expect("another primary within 7 s; the old one is silent before", CUT_S, whole_s=120),
+             cut_and_forced),
     Scenario("node-cut-off-1-replica", "10", "the primary's node is unplugged and runs on",
              Expect("another primary within 7 s; the old one is silent before", CUT_S, whole_s=120),
              cut_off, Start(replicas=1)),

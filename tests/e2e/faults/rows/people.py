@@ -127,6 +127,19 @@ def secret_deleted(stage: Stage) -> None:
         stage.cluster.api("POST", path.rsplit("/", 1)[0], right)
 
 
+def paused(stage: Stage) -> None:
+    """spec.paused: the operator watches and does nothing; taken away, it acts at once."""
+    stage.later(lambda: stage.group.patch({"paused": None}))
+    stage.group.patch({"paused": True})
+    stage.sleep(1)
+    stage.struck(stage.kill(stage.primary))
+    stage.last(10)
+    if stage.group.epoch() > stage.epoch:
+        stage.findings.append("L3: a paused group was failed over")
+    stage.heal()
+    stage.wait_moved(30)
+
+
 def auth_secret_missing(stage: Stage) -> None:
     """spec.authSecretRef names a Secret that is not there."""
     stage.later(lambda: stage.group.patch({"authSecretRef": None}))
@@ -212,6 +225,8 @@ ROWS = [
     Scenario("human-service-deleted", "20", "the primary's Service deleted",
              Expect("it is made again; its ClusterIP is a new one", None, (0, 0), restarts="none",
                     lost_s=0, same_service=False), service_deleted),
+    Scenario("paused", "20", "spec.paused, and kill -9 of the primary; unpaused after 10 s",
+             Expect("nothing while paused; then at once", 15.0), paused),
     Scenario("wrong-secret", "21", "the operator's passwords in the Secret garbled for 15 s",
              Expect("no role moves, no write fails; whole once it is right again", 0.5, (0, 0),
                     restarts="none", lost_s=0, refused=False), wrong_secret),

@@ -59,6 +59,20 @@ def kill_new_primary(stage: Stage) -> None:
     stage.wait_moved(30, above=stage.epoch + 1)
 
 
+def freeze_new_primary(stage: Stage) -> None:
+    """The one that was just granted hangs before, or while, it is told."""
+    when = stage.kill(stage.primary)
+    grant = stage.history.wait_grant(stage.epoch, 10)
+    if grant is None:
+        stage.findings.append("L2: nobody was granted within 10 s")
+        return
+    new = next(member for member in stage.members if member.uid == grant.uid)
+    stage.victims.add(new.name)
+    stage.freeze(new)
+    stage.struck(when)
+    stage.last(20)
+
+
 def kill_replicas_then_primary(stage: Stage) -> None:
     """Nobody is left who could take over; the primary's own volume is the only hope."""
     for node in {member.node for member in stage.replicas}:
@@ -154,6 +168,10 @@ ROWS = [
              kill_replicas_then_primary, Start(storage=True)),
     Scenario("kill-new-primary", "15", "the new primary is killed as soon as its grant is written",
              Expect("the last one takes over", 15.0, (1, 2)), kill_new_primary, quick=True),
+    Scenario("freeze-new-primary", "4, 15",
+             "the new primary hangs for 20 s as soon as its grant is written",
+             Expect("it goes on when it is back, or is replaced on proof; one writer", 25.0, (1, 2),
+                    late_s=LATE_S), freeze_new_primary),
     Scenario("kill-all-memory", "17", "kill -9 of all members at once",
              Expect("the group starts again empty, and says so", 30.0, (0, 1), data="gone"), kill_all),
     Scenario("kill-all-storage", "17", "kill -9 of all members at once",
