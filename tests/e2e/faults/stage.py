@@ -75,7 +75,8 @@ class Stage:
 
     def heal(self) -> None:
         """Every undo once, the latest first; one that fails is told and stops no other."""
-        if self.healed_at and not self._undo:
+        if not self._undo:  # all is undone, or a fault that is over by itself, such as a kill
+            self.healed_at = self.healed_at or self.fault_at or time.monotonic()
             return
         while self._undo:
             try:
