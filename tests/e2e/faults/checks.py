@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Callable
 
-from faults.evidence import (Evidence, changed_lives, grants_by_epoch, late_writes, lost_ages,
-                             moves, strangers, time_words)
+from faults.evidence import (Evidence, changed_lives, grants_by_epoch, late_span_s, late_writes,
+                             lost_ages, moves, strangers, time_words)
 from faults.scenario import Expect
 from observer import overlaps
 
@@ -30,10 +30,11 @@ def one_writer(evidence: Evidence, expect: Expect) -> list[str]:
         if seconds > expect.late_s or expect.late_s == 0:
             found.append(f"S2: {label} was never granted and took writes for {time_words(seconds)}")
     late = late_writes(evidence.observer, grants)
-    if late and max(one.after_s for one in late) > expect.late_s:
+    if late and (expect.late_s == 0 or late_span_s(late) > expect.late_s):
         worst = max(late, key=lambda one: one.after_s)
-        found.append(f"S2: {len(late)} writes by {worst.ok.label} after its term, the last "
-                     f"{time_words(worst.after_s)} after the new primary's first")
+        found.append(f"S2: {len(late)} writes by {worst.ok.label} after its term, over "
+                     f"{time_words(late_span_s(late))}, the last {time_words(worst.after_s)} after "
+                     "the new primary's first")
     return found
 
 

@@ -76,6 +76,12 @@ def moves(evidence: Evidence) -> list[Grant]:
     return found
 
 
+def late_span_s(late: list[LateWrite]) -> float:
+    """For how long members took writes after their term: a stalled one begins when it goes on."""
+    times = [one.ok.replied for one in late]
+    return max(times) - min(times) if times else 0.0
+
+
 def late_writes(log: ObserverLog, grants: list[Grant]) -> list[LateWrite]:
     """`+OK` of members whose term was over, by the terms that the record granted."""
     terms: dict[str, list[Grant]] = {}

@@ -12,7 +12,8 @@ from typing import Callable
 
 from client import Reader, lost_writes
 from faults.checks import violations
-from faults.evidence import Evidence, late_writes, measured_words, strangers, time_words
+from faults.evidence import (Evidence, late_span_s, late_writes, measured_words, strangers,
+                             time_words)
 from faults.history import History
 from faults.kinds import KindLog, KindsProcess
 from faults.scenario import SEED_KEYS, Scenario
@@ -191,7 +192,8 @@ class Runner:
         lines = draw(marks, zero, wall(evidence.until, offset), limit=2000)
         (LOGS / f"{scenario.name}.log").write_text("\n".join(
             [scenario.fault, measured_words(evidence), *violations(evidence, scenario.expect),
-             "", *lines]) + "\n")
+             "", *(f"{name}: {log.errors_since(evidence.fault_at)}"
+                   for name, log in evidence.kinds.items()), "", *lines]) + "\n")
 
 
 def deletes_of(audit: AuditTail, namespace: str) -> list[str]:
@@ -230,8 +232,8 @@ def notes_of(evidence: Evidence) -> list[str]:
     late = late_writes(evidence.observer, evidence.history.grants)
     if late:
         last = max(one.after_s for one in late)
-        notes.append(f"{len(late)} late +OK, the last {time_words(last)} after the new primary's "
-                     "first")
+        notes.append(f"{len(late)} late +OK over {time_words(late_span_s(late))}, the last "
+                     f"{time_words(last)} after the new primary's first")
     for label, seconds in strangers(evidence.observer, evidence.history.grants).items():
         notes.append(f"{label} took writes for {time_words(seconds)} without a grant")
     gone = {name: count for name, count in evidence.kinds_lost.items() if count}

@@ -60,7 +60,7 @@ class Expect:
     # Acknowledged writes may be lost if they are this much older than the gap (or younger); 0: none.
     lost_s: float = 1.0
     data: str = "whole"  # the seed afterwards: "whole" on every member, or "gone" is allowed, too
-    # How long after the new primary's first +OK an older one may still give one (declared limits).
+    # For how long an older primary that had stalled may still give +OK (a declared limit).
     late_s: float = 0.0
     refused: bool = True  # writes may fail meanwhile
     whole_s: float = 60.0  # from the fault's end until all members are in sync again
