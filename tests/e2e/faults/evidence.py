@@ -157,7 +157,8 @@ def measured_words(evidence: Evidence) -> str:
         words.append(f"promoted after {time_words(seen['promoted'])}")
     if "silence" in seen:
         words.append(f"silence {time_words(seen['silence'])}")
-    words.append(f"{len(moves(evidence))} role moves")
+    count = len(moves(evidence))
+    words.append(f"{count} role move{'' if count == 1 else 's'}")
     words.append(f"lost {len(evidence.lost)} of {len(evidence.client.acks)}")
     words.append(f"whole {time_words(seen['whole'])} after" if "whole" in seen else "not whole")
     slow = {name: log.longest_gap_s(evidence.fault_at)

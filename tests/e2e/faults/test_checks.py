@@ -67,7 +67,7 @@ def test_figures_and_words() -> None:
     seen = figures(one)
     assert seen["gap"] == pytest.approx(0.1) and seen["promoted"] == pytest.approx(0.1)
     assert seen["silence"] == pytest.approx(0.11) and seen["whole"] == pytest.approx(1.0)
-    assert "gap 100 ms; promoted after 100 ms; silence 110 ms; 1 role moves" in measured_words(one)
+    assert "gap 100 ms; promoted after 100 ms; silence 110 ms; 1 role move;" in measured_words(one)
 
 
 def broken(**changes: object) -> list[str]:

@@ -138,7 +138,9 @@ def disk_full(of_primary: bool):
 
 def last_write_status(address: str) -> str:
     try:
-        return str(connect(address).info("persistence").get("aof_last_write_status"))
+        facts = connect(address).info("persistence")
+        return ", ".join(f"{name} {facts.get(name)}" for name in (
+            "aof_enabled", "aof_last_write_status", "aof_last_bgrewrite_status"))
     except (redis.RedisError, OSError) as error:
         return type(error).__name__
 
