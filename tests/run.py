@@ -3,8 +3,8 @@
 
     run.py [PART...] [--context NAME --image REF]
 
-Parts, in this order: build unit tidy contract integration sim sanitize dockerfile e2e. A part that
-fails does not stop the others, but for the build. The last line is `N passed, N failed`.
+Parts, in this order: build unit tidy contract integration sim sanitize dockerfile e2e faults. A part
+that fails does not stop the others, but for the build. The last line is `N passed, N failed`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from collections.abc import Callable
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "logs"
-PARTS = ["build", "unit", "tidy", "contract", "integration", "sim", "sanitize", "dockerfile", "e2e"]
+PARTS = ["build", "unit", "tidy", "contract", "integration", "sim", "sanitize", "dockerfile", "e2e",
+         "faults"]
 SANITIZED_TARGETS = ["unit", "contract"]
 
 
@@ -121,10 +122,15 @@ def part_e2e(options: argparse.Namespace) -> tuple[int, int]:
         if code != 0:
             return 0, 1
         arguments += ["--image", output.strip().splitlines()[-1]]
-    counts = pytest("e2e", *arguments)
-    if not options.context and not options.keep:
-        run("e2e", ["./dev", "cluster", "down"])
-    return counts
+    return pytest("e2e", *arguments)
+
+
+def part_faults(options: argparse.Namespace) -> tuple[int, int]:
+    if options.context:
+        print("left out: the faults need the local cluster")
+        return 0, 0
+    code, _output = run("faults", ["./dev", "deploy"], quiet=True)
+    return count_pytest(*run("faults", ["./dev", "faults"])) if code == 0 else (0, 1)
 
 
 def part_integration(_: argparse.Namespace) -> tuple[int, int]:
@@ -145,6 +151,7 @@ RUNNERS: dict[str, Callable[[argparse.Namespace], tuple[int, int]]] = {
     "sanitize": part_sanitize,
     "dockerfile": part_dockerfile,
     "e2e": part_e2e,
+    "faults": part_faults,
 }
 
 
@@ -170,6 +177,9 @@ def main() -> int:
         results.append(Result(part, passed, failed, time.monotonic() - began))
         if part == "build" and failed:
             break
+    if "e2e" in parts or "faults" in parts:
+        if not options.context and not options.keep:
+            run("cluster", ["./dev", "cluster", "down"])
     print("\nminutes by part (logs in build/logs):")
     for result in results:
         print(f"  {result.part:<12} {result.seconds / 60:5.1f} min  {result.passed:4d} passed  "

@@ -224,6 +224,12 @@ def start(arguments: argparse.Namespace) -> None:
         control_plane.start(arguments.component)
 
 
+def restore_etcd(_: argparse.Namespace) -> None:
+    need_nodes()
+    with locked():
+        control_plane.restore_etcd()
+
+
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cluster", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
@@ -249,6 +255,10 @@ def make_parser() -> argparse.ArgumentParser:
     verb("recycle", "empty the volumes whose claims are gone", recycle)
     verb("cut", "unplug a node", lambda a: faults.cut(need_nodes(), a.node), "node")
     verb("heal", "plug it in again", lambda a: faults.heal(need_nodes(), a.node), "node")
+    sub = verb("block", "drop what goes from SOURCE to TARGET (addresses, ranges or `any`) in or through a node",
+               lambda a: faults.block(need_nodes(), a.node, a.source, a.target, a.port), "node", "source", "target")
+    sub.add_argument("--port", type=int, help="only to this TCP port; default: everything")
+    verb("unblock", "drop nothing any more; `heal` does it too", lambda a: faults.unblock(need_nodes(), a.node), "node")
     verb("freeze", "SIGSTOP a node or a pod's engine", lambda a: faults.freeze(need_nodes(), a.target), "target")
     verb("thaw", "SIGCONT it", lambda a: faults.thaw(need_nodes(), a.target), "target")
     sub = verb("kill", "signal a pod's engine",
@@ -259,10 +269,14 @@ def make_parser() -> argparse.ArgumentParser:
     for name, text, action in (
             ("stop", "kill apiserver or etcd, and leave it dead", lambda a: control_plane.stop(a.component)),
             ("start", "bring it back", start),
-            ("pause", "SIGSTOP apiserver or etcd", lambda a: control_plane.pause(a.component)),
+            ("pause", "SIGSTOP a component, such as apiserver or node1-kubelet",
+             lambda a: control_plane.pause(a.component)),
             ("resume", "SIGCONT it", lambda a: control_plane.pause(a.component, resume=True))):
         verbs_parser = verb(name, text, action)
-        verbs_parser.add_argument("component", choices=("apiserver", "etcd"))
+        only = {"choices": ("apiserver", "etcd")} if name in ("stop", "start") else {}
+        verbs_parser.add_argument("component", **only)
+    verb("save-etcd", "copy etcd's data", lambda _: control_plane.save_etcd())
+    verb("restore-etcd", "go back to the copy, as from an old backup", restore_etcd)
     for name, text in (("kubectl", "run kubectl as admin"), ("helm", "run helm as admin"),
                        ("exec-in", "NODE -- COMMAND…: run a command in a node's network")):
         verbs.add_parser(name, help=text, add_help=False)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import time
 from dataclasses import dataclass, field
@@ -201,8 +202,38 @@ def start(name: str) -> None:
 
 
 def pause(name: str, resume: bool = False) -> None:
-    record = processes.load(by_name(name).name)
+    """Also of a node's own parts, such as node1-kubelet."""
+    record = processes.load(name)
     if not processes.alive(record):
-        raise ClusterError(f"{name} does not run: bring it back with `start {name}`")
+        raise ClusterError(f"{name} does not run: see `status` for the names, and `up` for bringing it back")
     processes.send(record, signal.SIGCONT if resume else signal.SIGSTOP)
     print(f"{name} {'resumed' if resume else 'paused'} at {time.time():.6f}")
+
+
+def _etcd_data() -> Path:
+    return layout.state_dir() / "etcd"
+
+
+def save_etcd() -> None:
+    """Copies etcd's data as a power cut would leave it: the process stands still meanwhile."""
+    copy = layout.state_dir() / "etcd-saved"
+    shutil.rmtree(copy, ignore_errors=True)
+    pause("etcd")
+    try:
+        shutil.copytree(_etcd_data(), copy)
+    finally:
+        pause("etcd", resume=True)
+
+
+def restore_etcd() -> None:
+    """Puts the saved data back, with its older resource versions, under a new etcd and a new API server."""
+    copy = layout.state_dir() / "etcd-saved"
+    if not copy.exists():
+        raise ClusterError("nothing to restore: run `save-etcd` first")
+    for name in ("apiserver", "etcd"):
+        if processes.alive(processes.load(by_name(name).name)):
+            stop(name)
+    shutil.rmtree(_etcd_data())
+    copy.rename(_etcd_data())
+    for name in ("etcd", "apiserver"):
+        start(name)

@@ -131,6 +131,16 @@ def heal(nodes: list[Node], name: str) -> None:
     print(f"{name} healed at {_stamp(time.time())}")
 
 
+def block(nodes: list[Node], name: str, source: str, target: str, port: int | None) -> None:
+    network.block(find_node(nodes, name), source, target, port)
+    print(f"{name} drops {source} to {target} since {_stamp(time.time())}")
+
+
+def unblock(nodes: list[Node], name: str) -> None:
+    network.unblock(find_node(nodes, name))
+    print(f"{name} drops nothing since {_stamp(time.time())}")
+
+
 def exec_in(nodes: list[Node], name: str, command: list[str]) -> None:
     """Becomes the command, inside the node's network; `ip netns exec` would hide the cgroups."""
     node = find_node(nodes, name)

@@ -159,8 +159,44 @@ def cut(node: Node) -> None:
 
 
 def heal(node: Node, nodes: list[Node]) -> None:
+    unblock(node)
     ip("link", "set", "eth0", "up", namespace=node.name)
     ensure_node_routes(node, nodes)
+
+
+# The node's own chain of dropped flows: in front of kube-proxy's, and behind the rewriting of ClusterIPs, so
+# that a rule names real addresses.
+BLOCKS = "RG-BLOCKS"
+_HOOKS = ("FORWARD", "INPUT", "OUTPUT")
+
+
+def _filter(node: Node, *words: str, check: bool = True) -> str:
+    return run("nsenter", f"--net={node.namespace_path}", "--", "iptables", "-w", *words, check=check)
+
+
+def block_rule(source: str, target: str, port: int | None) -> list[str]:
+    """The words of one dropped flow; `any` stands for every address."""
+    words = [word for option, address in (("-s", source), ("-d", target)) if address != "any"
+             for word in (option, address)]
+    return [*words, *(["-p", "tcp", "--dport", str(port)] if port else []), "-j", "DROP"]
+
+
+def block(node: Node, source: str, target: str, port: int | None) -> None:
+    """Drops what goes from `source` to `target` in or through the node, in this one direction."""
+    if f"-N {BLOCKS}" not in _filter(node, "-S").splitlines():
+        _filter(node, "-N", BLOCKS)
+        for hook in _HOOKS:
+            _filter(node, "-I", hook, "1", "-j", BLOCKS)
+    _filter(node, "-A", BLOCKS, *block_rule(source, target, port))
+
+
+def unblock(node: Node) -> None:
+    if f"-N {BLOCKS}" not in _filter(node, "-S").splitlines():
+        return
+    for hook in _HOOKS:
+        _filter(node, "-D", hook, "-j", BLOCKS)
+    _filter(node, "-F", BLOCKS)
+    _filter(node, "-X", BLOCKS)
 
 
 def remove_node(node: Node) -> None:

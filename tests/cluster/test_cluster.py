@@ -7,6 +7,7 @@ import pytest
 
 import addons
 import cluster
+import control_plane
 import faults
 import images
 import layout
@@ -179,3 +180,16 @@ def test_an_image_is_keyed_by_what_it_is_built_on():
 def test_no_recipe_names_a_registry_or_mirror():
     for path in images.RECIPES.iterdir():
         assert "://" not in path.read_text()
+
+
+def test_a_block_names_one_direction_and_any_address():
+    assert network.block_rule("10.244.1.5", "10.244.2.7", None) == [
+        "-s", "10.244.1.5", "-d", "10.244.2.7", "-j", "DROP"]
+    assert network.block_rule("any", "172.30.0.1", 6443) == [
+        "-d", "172.30.0.1", "-p", "tcp", "--dport", "6443", "-j", "DROP"]
+    assert network.block_rule("any", "any", None) == ["-j", "DROP"]
+
+
+def test_restore_without_a_copy_says_what_to_do():
+    with pytest.raises(ClusterError, match="save-etcd"):
+        control_plane.restore_etcd()

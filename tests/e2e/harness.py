@@ -18,7 +18,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Sequence
+from typing import Any, Callable, Iterator, Sequence
 
 import redis
 
@@ -27,6 +27,10 @@ CLUSTER_PROGRAM = ROOT / "tests" / "cluster" / "cluster.py"
 DEFAULT_IMAGE = "regroup.dev/operator:local"
 
 Json = dict[str, Any]
+
+# What a look at a cluster in trouble may raise.
+TROUBLE = (OSError, RuntimeError, subprocess.SubprocessError, http.client.HTTPException,
+           redis.RedisError)
 
 
 class NeedsLocalCluster(Exception):
@@ -86,7 +90,7 @@ def wait_for(what: str, timeout: float, look: Callable[[], tuple[bool, Any]],
     while True:
         try:
             done, seen = look()
-        except (OSError, RuntimeError, http.client.HTTPException, redis.RedisError) as error:
+        except TROUBLE as error:
             done, seen = False, f"{type(error).__name__}: {error}"
         if done:
             return seen
@@ -150,6 +154,19 @@ class Cluster:
 
     def get(self, path: str) -> Json:
         return self.api("GET", path)
+
+    def watch(self, path: str, timeout: float = 5.0) -> Iterator[Json]:
+        """The events of one watch, until it ends; OSError when nothing comes for so long."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._proxy_port(), timeout=timeout)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            if response.status >= 300:
+                raise ApiError(response.status, response.read().decode("utf-8", "replace")[:200])
+            while line := response.readline():
+                yield json.loads(line)
+        finally:
+            connection.close()
 
     def find(self, path: str) -> Json | None:
         """None where there is no such object."""
@@ -240,15 +257,41 @@ class Faults:
         """The main process of a pod's container, as a process id of this machine."""
         return int(self._program("pid", f"{namespace}/{pod}", what="kill -9 of a process in a pod"))
 
-    def cut(self, node: str) -> float:
-        """The CLOCK_MONOTONIC time at which the node was cut off."""
-        said = self._program("cut", node, what="a node's network cut")  # … cut at 1700000000.1 (…)
-        found = re.search(r" at (\d+\.\d+)", said)
+    def _timed(self, *args: str, what: str) -> float:
+        """The CLOCK_MONOTONIC time that the program tells: "… at 1700000000.1 (…)"."""
+        found = re.search(r" (?:at|since) (\d+\.\d+)", self._program(*args, what=what))
         wall = float(found.group(1)) if found else time.time()
         return wall - (time.time() - time.monotonic())
 
+    def cut(self, node: str) -> float:
+        """The CLOCK_MONOTONIC time at which the node was cut off."""
+        return self._timed("cut", node, what="a node's network cut")
+
     def heal(self, node: str) -> None:
         self._program("heal", node, what="a node's network healed")
+
+    def block(self, node: str, source: str, target: str, port: int | None = None) -> float:
+        """Drops what goes from source to target through the node; `unblock` and `heal` end it."""
+        only = [f"--port={port}"] if port else []
+        return self._timed("block", node, source, target, *only, what="one flow blocked")
+
+    def unblock(self, node: str) -> None:
+        self._program("unblock", node, what="one flow blocked")
+
+    def freeze_node(self, node: str) -> float:
+        """SIGSTOP of everything on the node; its kernel goes on."""
+        return self._timed("freeze", node, what="a frozen node")
+
+    def thaw_node(self, node: str) -> None:
+        self._program("thaw", node, what="a frozen node")
+
+    def save_etcd(self) -> None:
+        self._program("save-etcd", what="etcd's data saved")
+
+    def restore_etcd(self) -> float:
+        """Back to the saved data; the time is that of the new API server's health."""
+        self._program("restore-etcd", what="etcd's data restored", timeout=120)
+        return time.monotonic()
 
     def repair(self) -> None:
         """Starts again what an outage ended beside its victim: kube-scheduler ends itself when its cache
@@ -269,8 +312,13 @@ class Faults:
         return Path(self._program("audit-log", what="the API server's audit log"))
 
 
+def strike(pid: int, number: int) -> float:
+    """A signal, and the CLOCK_MONOTONIC time of it."""
+    when = time.monotonic()
+    os.kill(pid, number)
+    return when
+
+
 def die(pid: int) -> float:
     """kill -9, and the CLOCK_MONOTONIC time of it."""
-    when = time.monotonic()
-    os.kill(pid, signal.SIGKILL)
-    return when
+    return strike(pid, signal.SIGKILL)

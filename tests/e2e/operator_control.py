@@ -99,6 +99,10 @@ class Operator:
                          "application/merge-patch+json")
         self.wait_replicas(count)
 
+    def template(self) -> Json:
+        """The deployment's pod template."""
+        return self.cluster.get(DEPLOYMENT_PATH)["spec"]["template"]
+
     # -- failpoints ---------------------------------------------------------------------------
     def start_failpoint(self, failpoint: str) -> int:
         """An operator that will kill itself at `failpoint` leads, the deployment's replica stands by.
@@ -106,10 +110,11 @@ class Operator:
         It is a pod of its own that is never restarted: so the crash is for good, and the standby
         does not carry the failpoint. It is armed only once its take-over is done. Gives its pid.
         """
-        template = self.cluster.get(DEPLOYMENT_PATH)["spec"]["template"]
+        template = self.template()
         self.stop_failpoint()
         self.scale(0)
-        self.cluster.api("POST", PODS_PATH, failpoint_pod(template))
+        self.cluster.api("POST", PODS_PATH, lone_pod(template, FAILPOINT_POD,
+                                                     {"REGROUP_FAILPOINTS": "enabled"}))
         wait_for("the operator with failpoints leads", 60,
                  lambda: ((name := self.leader()) == FAILPOINT_POD, name), 0.1)
         self.scale(1)
@@ -146,14 +151,16 @@ class Operator:
                 for pod in self.pods()}
 
 
-def failpoint_pod(template: Json) -> Json:
+def lone_pod(template: Json, name: str, env: dict[str, str] | None = None) -> Json:
+    """A pod like the deployment's, but on its own: never restarted, and no standby of the others."""
     spec = copy.deepcopy(template["spec"])
     spec["restartPolicy"] = "Never"
     container = spec["containers"][0]
-    container.setdefault("env", []).append({"name": "REGROUP_FAILPOINTS", "value": "enabled"})
+    container.setdefault("env", []).extend(
+        {"name": key, "value": value} for key, value in (env or {}).items())
     return {"apiVersion": "v1", "kind": "Pod",
-            "metadata": {"name": FAILPOINT_POD, "namespace": NAMESPACE,
-                         "labels": {"app.kubernetes.io/name": FAILPOINT_POD}},
+            "metadata": {"name": name, "namespace": NAMESPACE,
+                         "labels": {"app.kubernetes.io/name": name}},
             "spec": spec}
 
 

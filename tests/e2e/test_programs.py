@@ -7,42 +7,16 @@ acknowledged writes are lost, and the programs must say so.
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
 import time
 from pathlib import Path
 from typing import Iterator
 
 import pytest
-import redis
 
 from client import ClientProcess, WriteLog
-from harness import die, wait_for
+from harness import wait_for
+from loopback import Server
 from observer import ObserverLog, ObserverProcess, Ok, check_one_writer, overlaps
-
-
-class Server:
-    """One redis-server on a free loopback port."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self._folder = folder
-        self.start()
-
-    def start(self) -> None:
-        self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--save", "", "--dir", str(self._folder),
-             "--repl-diskless-sync-delay", "0"],
-            stdout=subprocess.DEVNULL)
-        self.link = redis.Redis(port=self.port)
-        wait_for("redis-server answers", 10, lambda: (self.link.ping(), ""), 0.02)
-
-    def kill(self) -> float:
-        when = die(self.process.pid)
-        self.process.wait()
-        return when
 
 
 @pytest.fixture
