@@ -65,6 +65,11 @@ void Begin(Context& context, const Member& chosen, const std::string& reason) {
   context.next.suspects.clear();
   context.next.primary.reset();
   Grant(context, chosen, chosen.engine.facts->offset, reason);
+  if (reason == "FirstPrimary") return;
+  // Nobody knows who was the primary, so everybody else's clients may be a former primary's.
+  for (const Member& member : context.seen.members) {
+    if (member.uid != chosen.uid && member.pod) context.next.suspects.push_back(member.uid);
+  }
 }
 
 }  // namespace

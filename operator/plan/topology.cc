@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "operator/plan/fault_kind.h"
+
 namespace regroup::plan {
 
 using model::Member;
@@ -16,14 +18,46 @@ bool CrashLoops(const Member& member) {
   return member.pod->waiting_reason == "CrashLoopBackOff";
 }
 
+bool NodeIsReady(const Observed& seen, const Member& member) {
+  const model::PodView* pod = LastPod(member);
+  for (const model::NodeView& node : seen.nodes) {
+    if (pod != nullptr && node.name == pod->node) return node.ready;
+  }
+  return false;
+}
+
 // With a volume the name carries the data, so a member on its way out is waited for while its node
 // can still report.
 bool NameComesBack(const Context& context, const Member& member) {
-  if (!context.spec().storage || !member.pod->deleting) return false;
-  for (const model::NodeView& node : context.seen.nodes) {
-    if (node.name == member.pod->node) return node.ready;
+  return context.spec().storage && member.pod->deleting && NodeIsReady(context.seen, member);
+}
+
+// Its object was deleted by force, and its process is not proven dead: two of them on one volume
+// would ruin its data.
+bool MayStillRun(const Context& context, const Member& member) {
+  return context.spec().storage && LastPod(member) != nullptr &&
+         !ProvenDead(context.seen, member, RunOf(member), ContainerOf(member));
+}
+
+// With volumes the recorded primary's name comes first, and comes back even where the group is as
+// large as wanted: nobody else may hold its data.
+bool HoldsTheData(const Context& context, const std::string& name) {
+  return context.spec().storage && context.record().primary && !context.record().transition &&
+         context.record().primary->name == name;
+}
+
+std::vector<std::string> FreeNames(const Context& context, const std::set<std::string>& taken) {
+  std::vector<std::string> free;
+  const auto& granted = context.record().primary;
+  if (context.spec().storage && granted && taken.count(granted->name) == 0) {
+    free.push_back(granted->name);
   }
-  return false;
+  for (int index = 1; index < 1000; ++index) {
+    const std::string name = model::MemberName(context.seen.group.meta, index);
+    if (taken.count(name) == 0 && (free.empty() || free.front() != name)) free.push_back(name);
+    if (static_cast<int>(free.size()) >= context.spec().members()) break;
+  }
+  return free;
 }
 
 bool Waited(const Observed& seen, const Member& member) {
@@ -122,7 +156,12 @@ void PlanCreation(Context& context) {
   std::vector<std::string> taken;
   int live = 0;
   for (const Member& member : context.seen.members) {
-    if (!member.pod) continue;
+    if (!member.pod) {
+      if (!MayStillRun(context, member)) continue;
+      names.insert(member.name);
+      if (NodeIsReady(context.seen, member)) ++live;  // its kubelet ends it, and then it comes back
+      continue;
+    }
     names.insert(member.name);
     if (member.pod->deleting) {
       if (NameComesBack(context, member)) ++live;
@@ -148,9 +187,8 @@ void PlanCreation(Context& context) {
     taken.push_back(member.pod->zone);
   }
   if (!context.seen.resolve_error.empty()) return;
-  for (int index = 1; live < context.spec().members() && index < 1000; ++index) {
-    const std::string name = model::MemberName(context.seen.group.meta, index);
-    if (names.count(name) > 0) continue;
+  for (const std::string& name : FreeNames(context, names)) {
+    if (live >= context.spec().members() && !HoldsTheData(context, name)) break;
     if (ForeignVolume(context, name)) return;
     const std::string zone = ChooseZone(context.seen, taken);
     context.Do(model::CreateMember{name, zone, "the group has " + std::to_string(live) + " of " +

@@ -7,6 +7,7 @@ namespace {
 
 // A thawed process reads its buffers, then waits for its next cron, before the guard holds again.
 constexpr std::int64_t kAfterThawMs = 1100;
+constexpr std::int64_t kTransferMs = 1000;  // the longest full sync of the model
 
 }  // namespace
 
@@ -119,7 +120,11 @@ void Checker::OnFullSync(const Engine& replica, int old_head, const Engine& sour
                 " writes, from " + source.Describe());
   if (had == 0) return;
   Count("full syncs over data");
-  const bool recorded = source.pod_uid() == recorded_uid_ && source.run_id() == recorded_run_;
+  const bool is_recorded = source.pod_uid() == recorded_uid_ && source.run_id() == recorded_run_;
+  // A transfer that began while it was the primary goes on after its fence.
+  const bool was_recorded = source.pod_uid() == before_uid_ && source.run_id() == before_run_ &&
+                            world_->Now() - before_until_ < kTransferMs;
+  const bool recorded = is_recorded || was_recorded;
   if (!recorded) {
     Violate("S3", replica.name() + " held " + std::to_string(had) +
                       " writes and was synced from " + source.Describe() +
@@ -199,6 +204,11 @@ void Checker::CheckRecord(const Json& object) {
     Count("epochs");
     world_->Trace("record: epoch " + std::to_string(record.epoch) + " primary " +
                   (record.primary ? record.primary->name : "none"));
+  }
+  if (uid != recorded_uid_) {
+    before_uid_ = recorded_uid_;
+    before_run_ = recorded_run_;
+    before_until_ = world_->Now();
   }
   CheckTransition(record);
   epoch_ = record.epoch;

@@ -58,6 +58,12 @@ class Checker final : public EngineObserver {
   void Count(const std::string& what) { ++counters_[what]; }
   // The operator asks the API to delete something; told before it happens.
   void OnOperatorDelete(const kube::ObjectRef& ref, const kube::Preconditions& preconditions);
+  // Somebody destroys the record: what was granted under it is known by nobody any more.
+  void ForgetEpoch() {
+    epoch_ = 0;
+    epoch_uid_.clear();
+    slice_epochs_.clear();
+  }
   // A rule whose oracle is somewhere else was broken.
   void Fault(const std::string& rule, const std::string& text) { Violate(rule, text); }
 
@@ -83,6 +89,9 @@ class Checker final : public EngineObserver {
   std::int64_t epoch_ = 0;
   std::string epoch_uid_;
   std::string recorded_uid_;
+  std::string before_uid_;  // who was recorded before
+  std::string before_run_;
+  MonoMs before_until_ = 0;
   std::string group_uid_;
   std::map<std::string, std::int64_t> slice_epochs_;  // by slice name
   std::string seen_transition_;       // its id

@@ -10,6 +10,7 @@ namespace {
 constexpr std::int64_t kTickMs = 50;
 constexpr std::int64_t kTimeoutMs = 100;
 constexpr std::int64_t kRetryMs = 300;
+constexpr std::int64_t kLastCutMs = 4900;
 constexpr int kPort = 6379;
 
 }  // namespace
@@ -36,6 +37,7 @@ void Clients::OnChange(const Change& change) {
     const Json& addresses = Child(endpoints[0], "addresses");
     if (addresses.is_array() && !addresses.empty()) address_ = Str(addresses[0]);
   }
+  changed_at_ = world_->Now();
   for (std::size_t i = 0; i < seats_.size(); ++i) {
     const std::int64_t lag_ms = world_->Chance(0.05)  ? world_->Between(1000, 4000)
                                 : world_->Chance(0.2) ? world_->Between(100, 1000)
@@ -53,6 +55,12 @@ void Clients::Learn(std::size_t index) {
     return;
   }
   seat.target = address_;
+  // A declared limit: clients are cut off up to 5 s after a demotion; whoever comes by a proxy that
+  // is further behind, on a node that was cut off, stays until it gives up by itself.
+  if (world_->Now() - changed_at_ > kLastCutMs && seat.engine != nullptr) {
+    checker_->Count("note: a proxy learned of a change after the last cut of clients");
+    Drop(seat);
+  }
 }
 
 void Clients::Tick() {

@@ -45,6 +45,7 @@ class Clients {
   Engines* engines_;
   Checker* checker_;
   std::string address_;  // in the primary's slice now
+  MonoMs changed_at_ = 0;
   std::vector<Seat> seats_;
 };
 

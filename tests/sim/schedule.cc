@@ -444,6 +444,7 @@ void Run::Scale() {
 // A human, or a backup tool, that writes what it should not.
 void Run::WipeStatus() {
   if (network_.IsCut("api") || world_.Chance(0.5)) return;
+  checker_.ForgetEpoch();
   (void)Patch("status", {{"status", {{"nodeGroups", nullptr}}}});
 }
 
