@@ -55,6 +55,11 @@ void Saw(WatchState& state, const std::string& version) {
 
 }  // namespace
 
+void BeginAnew(WatchState& state) {
+  state.initial = true;
+  state.newest_version = 0;
+}
+
 bool MustList(const WatchState& state) { return state.initial && !state.use_watch_list; }
 
 void BeginList(WatchState& state, MonoMs now) {
@@ -263,7 +268,7 @@ void Reflector::Run(std::stop_token stop) {
   std::condition_variable_any nap;
   while (!stop.stop_requested()) {
     std::optional<Error> error;
-    if (RelistAsked()) state_.initial = true;
+    if (RelistAsked()) BeginAnew(state_);
     if (MustList(state_)) error = ListPages(stop);
     if (!error && !stop.stop_requested()) error = WatchOnce(stop);
     if (stop.stop_requested()) return;

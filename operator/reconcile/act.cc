@@ -1,7 +1,7 @@
 #include "operator/reconcile/act.h"
 
-#include <atomic>
 #include <cstdlib>
+#include <functional>
 
 #include "operator/base/log.h"
 #include "operator/model/group_json.h"
@@ -216,10 +216,11 @@ Result<void> Do(const Stage& stage, const model::SetFinalizer& effect) {
 }
 
 Result<void> Do(const Stage& stage, const model::EmitEvent& effect) {
-  static std::atomic<std::uint64_t> sequence{0};
+  // Two Events of one group in one millisecond differ by what they say.
+  const std::uint64_t mark = std::hash<std::string>{}(effect.reason + effect.message);
   const WallMs wall_now = stage.ports.clock->WallNow();
   const Json event = render::Event(stage.group(), effect, wall_now, stage.options.identity,
-                                   ++sequence);
+                                   mark);
   Result<Json> created =
       stage.ports.api->Create({"events.k8s.io", "v1", "events", true},
                               stage.group().meta.namespace_name, event, kApiTimeoutMs);

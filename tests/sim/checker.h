@@ -14,10 +14,12 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "operator/model/replication_group.h"
 #include "tests/sim/fake_api.h"
 #include "tests/sim/fake_engine.h"
 
@@ -66,6 +68,7 @@ class Checker final : public EngineObserver {
   int restores_ = 0;  // of the API server's store: records begin again from an older one
   std::int64_t epoch_ = 0;
   std::string epoch_uid_;
+  std::optional<model::LastFailover> last_failover_;
   std::string recorded_uid_;
   std::string recorded_run_;
   std::vector<std::string> slice_uids_;

@@ -21,6 +21,17 @@ Cluster::Cluster(World* world, Network* network, Engines* engines, ApiServer* se
     : world_(world), network_(network), engines_(engines), server_(server), options_(options) {
   engines_->AddObserver(this);
   server_->OnChange([this](const Change& change) { OnApiChange(change); });
+  server_->OnRestart([this] { OnApiRestart(); });
+}
+
+// Kubelets tell again what they run; a binding that the restored store does not have is repeated.
+void Cluster::OnApiRestart() {
+  for (const auto& [uid, pod] : pods_) {
+    const Json* object = server_->Find(RefOf(pod));
+    if (object == nullptr || Str(At(*object, {"metadata", "uid"})) != uid) continue;
+    (void)server_->MergePatch(RefOf(pod), "", Json{{"spec", {{"nodeName", pod.node}}}});
+    Report(uid);
+  }
 }
 
 void Cluster::AddNode(const std::string& name, const std::string& zone) {

@@ -54,6 +54,7 @@ class Cluster final : public EngineObserver {
   };
 
   void OnApiChange(const Change& change);
+  void OnApiRestart();
   void Schedule(const std::string& name_space, const std::string& name, const std::string& uid);
   std::string ChooseNode(const Json& pod) const;
   void StartContainer(const std::string& uid);

@@ -1,12 +1,5 @@
 #include "tests/sim/schedule.h"
 
-#include <memory>
-
-#include "operator/base/check.h"
-#include "operator/model/group_json.h"
-#include "tests/sim/cluster.h"
-#include "tests/sim/sim_operator.h"
-
 namespace regroup::sim {
 namespace {
 
@@ -14,36 +7,14 @@ constexpr std::int64_t kBringUpMs = 60'000;
 constexpr std::int64_t kServedWithinMs = 60'000;
 constexpr std::int64_t kWholeWithinMs = 120'000;
 constexpr std::int64_t kSettleMs = 3'000;
-constexpr std::int64_t kWriteEveryMs = 25;
+// Settings, labels, the primary's container; and a vanished pod counts as dead after 45 s.
+constexpr std::int64_t kSettleToRestMs = 60'000;
+constexpr std::int64_t kMinuteMs = 60'000;
+constexpr double kLongCalmChance = 0.1;
 
-Json GroupObject() {
-  return Json{{"metadata", {{"name", "web-cache"}, {"finalizers", {model::kFinalizer}}}},
-              {"spec",
-               {{"description", "the simulated group"},
-                {"engine", "redis"},
-                {"engineVersion", "7.0"},
-                {"cacheNodeType", "cache.t4g.small"},
-                {"replicasPerNodeGroup", 2},
-                {"automaticFailoverEnabled", true},
-                {"multiAZEnabled", true}}}};
-}
-
-class Run {
+class Run : public Scene {
  public:
-  Run(std::uint64_t seed, const SeedOptions& options)
-      : world_(seed, options.print_trace), engines_(&world_, &network_, &history_),
-        server_(&world_), checker_(&world_, &network_, &engines_, &server_),
-        cluster_(&world_, &network_, &engines_, &server_,
-                 ClusterOptions{options.plan.born_fenced, 6379}) {
-    for (const char* zone : {"a", "b", "c"}) {
-      cluster_.AddNode(std::string("node-") + zone, std::string("zone-") + zone);
-    }
-    for (const char* host : {"op0", "op1"}) {
-      operators_.push_back(std::make_unique<SimOperator>(host, &world_, &network_, &engines_,
-                                                         &server_, &checker_, &faults_,
-                                                         options.plan));
-    }
-  }
+  Run(std::uint64_t seed, const SeedOptions& options) : Scene(seed, options) {}
 
   SeedResult Go();
 
@@ -55,16 +26,11 @@ class Run {
     bool on;
   };
 
-  bool RunUntil(MonoMs end, bool (Run::*done)() const);
-  bool IsServed() const { return checker_.Served(); }
-  bool IsWhole() const { return checker_.Whole(3); }
-  bool Never() const { return false; }
   void DrawSwarm();
   void InjectLater();
   void StopFaults();
-  void ClientsWrite();
+  void StayCalm();
   Engine* Victim();
-  std::vector<Engine*> Living() const;
   void Back(std::int64_t low_ms, std::int64_t high_ms, std::function<void()> undo);
 
   void KillEngine();
@@ -80,62 +46,63 @@ class Run {
   void TwoLeaders();
   void DeletePod();
   void ForceDeletePod();
+  void CompactApi();
+  void StaleApi();
+  void DeleteLease();
+  void RestoreApi();
 
-  World world_;
-  Network network_;
-  History history_;
-  Engines engines_;
-  ApiServer server_;
-  Checker checker_;
-  Cluster cluster_;
-  OperatorFaults faults_;
-  std::vector<std::unique_ptr<SimOperator>> operators_;
   std::vector<Kind> kinds_;
   bool faults_on_ = false;
   std::int64_t fault_gap_ms_max_ = 8000;
 };
 
-bool Run::RunUntil(MonoMs end, bool (Run::*done)() const) {
-  while (world_.Now() < end) {
-    if ((this->*done)()) return true;
-    if (!world_.RunOne()) return false;
-    checker_.AfterEvent();
-  }
-  return (this->*done)();
-}
-
 SeedResult Run::Go() {
   DrawSwarm();
-  (void)server_.Create(kGroups, "default", GroupObject());
-  for (auto& one : operators_) one->Start();
-  ClientsWrite();
+  CreateGroup();
+  StartOperators();
+  StartClients();
+  const auto served = [this] { return IsServed(); };
+  const auto whole = [this] { return IsWhole(); };
   SeedResult result;
   const bool disturbed_birth = world_.Chance(0.3);
+  const MonoMs begin = world_.Now();
   if (!disturbed_birth) {
     const OperatorFaults drawn = faults_;
     faults_ = OperatorFaults{};
-    result.came_up = RunUntil(world_.Now() + kBringUpMs, &Run::IsWhole);
+    result.came_up = RunUntil(world_.Now() + kBringUpMs, whole);
     faults_ = drawn;
   }
-  const MonoMs start = world_.Now();
   faults_on_ = true;
   InjectLater();
-  RunUntil(start + world_.Between(20'000, 90'000), &Run::Never);
+  RunFor(world_.Between(20'000, 90'000));
   StopFaults();
   const MonoMs calm = world_.Now();
-  result.served = RunUntil(calm + kServedWithinMs, &Run::IsServed);
+  result.served = RunUntil(calm + kServedWithinMs, served);
   if (result.served) result.served_after_ms = world_.Now() - calm;
-  result.whole = RunUntil(calm + kWholeWithinMs, &Run::IsWhole);
-  RunUntil(world_.Now() + kSettleMs, &Run::Never);
+  result.whole = RunUntil(calm + kWholeWithinMs, whole);
+  RunFor(kSettleMs);
   result.served = result.served && IsServed();
+  if (result.whole) StayCalm();
   if (disturbed_birth) result.came_up = result.served;
   result.violations = checker_.violations();
   result.events = world_.event_count();
   result.trace_hash = world_.trace_hash();
-  result.virtual_ms = world_.Now() - start;
+  result.virtual_ms = world_.Now() - begin;
   result.counters = checker_.counters();
+  const auto failovers = result.counters.find("failovers");
+  if (failovers != result.counters.end()) result.failovers = failovers->second;
   result.picture = checker_.Picture();
   return result;
+}
+
+// Once all is repaired the group rests: always for a moment, in some seeds for long.
+void Run::StayCalm() {
+  const bool is_long = world_.Chance(kLongCalmChance);
+  const std::int64_t ms = is_long ? world_.Between(20 * kMinuteMs, 60 * kMinuteMs)
+                                  : world_.Between(10'000, 40'000);
+  RunFor(kSettleToRestMs);
+  checker_.Count(is_long ? "calm for long" : "calm for a moment");
+  StayQuiet(ms);
 }
 
 // ---------------------------------------------------------------- what goes wrong
@@ -153,8 +120,13 @@ void Run::DrawSwarm() {
             {"operator paused", &Run::PauseOperator, false},
             {"two leaders", &Run::TwoLeaders, false},
             {"pod deleted", &Run::DeletePod, false},
-            {"pod deleted by force", &Run::ForceDeletePod, false}};
+            {"pod deleted by force", &Run::ForceDeletePod, false},
+            {"API history compacted", &Run::CompactApi, false},
+            {"API server that lags", &Run::StaleApi, false},
+            {"Lease deleted", &Run::DeleteLease, false},
+            {"API store set back", &Run::RestoreApi, false}};
   for (Kind& kind : kinds_) kind.on = world_.Chance(0.5);
+  kinds_.back().on = world_.Chance(0.1);  // rare, and it takes much away
   kinds_[0].on = kinds_[0].on || world_.Chance(0.5);
   fault_gap_ms_max_ = world_.Chance(0.3) ? 3000 : 12'000;
   const auto sometimes = [this](double most) {
@@ -170,6 +142,10 @@ void Run::DrawSwarm() {
   faults_.pause_after_step = sometimes(0.02);
   faults_.pauses_outlive_lease = world_.Chance(0.5);
   faults_.watch.lag_ms_max = world_.Chance(0.3) ? 4000 : 100;
+  faults_.watch.refuse = sometimes(0.2);
+  faults_.watch.end = sometimes(0.02);
+  faults_.watch.hang = sometimes(0.005);
+  server_.SetServesWatchList(world_.Chance(0.8));
 }
 
 void Run::InjectLater() {
@@ -209,21 +185,6 @@ void Run::StopFaults() {
     one->LeadAnyway(false);
     one->ResetHungWatches();
   }
-}
-
-void Run::ClientsWrite() {
-  for (Engine* engine : Living()) {
-    if (engine->Write()) checker_.Count("acknowledged writes");
-  }
-  world_.After(kWriteEveryMs, [this] { ClientsWrite(); });
-}
-
-std::vector<Engine*> Run::Living() const {
-  std::vector<Engine*> living;
-  for (const auto& engine : engines_.all()) {
-    if (engine->alive()) living.push_back(engine.get());
-  }
-  return living;
 }
 
 Engine* Run::Victim() {
@@ -326,6 +287,31 @@ void Run::ForceDeletePod() {
   Engine* engine = Victim();
   if (engine == nullptr || network_.IsCut("api")) return;
   (void)server_.Delete({kPods, "default", engine->name()}, {engine->pod_uid(), ""}, 0);
+}
+
+void Run::CompactApi() {
+  server_.Compact();
+  // Who is cut off now finds its version gone when it comes back.
+  if (world_.Chance(0.5)) CutOperator();
+}
+
+// The API server behind the operators' watches is seconds behind; live reads are not.
+void Run::StaleApi() {
+  faults_.watch.stale_ms = world_.Between(500, 8000);
+  Back(2000, 20'000, [this] { faults_.watch.stale_ms = 0; });
+}
+
+void Run::DeleteLease() {
+  if (network_.IsCut("api")) return;
+  const kube::ObjectRef ref{{"coordination.k8s.io", "v1", "leases", true}, "regroup-system",
+                            "regroup"};
+  (void)server_.Delete(ref, {}, -1);
+}
+
+// First a backup is made, and some time later the store is set back to it.
+void Run::RestoreApi() {
+  if (!server_.HasBackup() || world_.Chance(0.3)) return server_.Backup();
+  server_.Restore();
 }
 
 }  // namespace

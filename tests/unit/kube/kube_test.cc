@@ -282,7 +282,7 @@ TEST(Reflector, BeginsFromNothingWhenAsked) {
   Reflector reflector(script, script, clock, 1, {"", "v1", "pods", true}, {}, sink);
   running = &reflector;
   reflector.Run(stop.get_token());
-  EXPECT_EQ(told, (Told{"replace @9", "rewound @5"}));
+  EXPECT_EQ(told, (Told{"replace @9", "replace @5"})) << "who asked knows that it was set back";
   EXPECT_EQ(script.asked, (Told{"watch-list", "watch-list"}));
 }
 
