@@ -90,7 +90,9 @@ std::optional<model::PodView> LastSeen(const Caches& caches, const model::NodeGr
 void AddMembers(Observed& seen, const Caches& caches,
                 const std::map<std::string, redis::MemberFacts>& facts) {
   std::set<std::string> known;
-  for (const auto& pod : caches.Pods(model::KeyOf(seen.group.meta))) {
+  const auto pods = caches.Pods(model::KeyOf(seen.group.meta));
+  seen.members.reserve(pods.size() + seen.group.record.members.size());  // a Member is large
+  for (const auto& pod : pods) {
     if (pod->group_uid != seen.group.meta.uid) {
       seen.taken_names.push_back(pod->view.name);
       continue;

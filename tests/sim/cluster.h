@@ -77,6 +77,7 @@ class Cluster final : public EngineObserver {
   std::vector<std::string> nodes_;
   std::map<std::string, std::string> zones_;     // node -> zone
   std::map<std::string, MonoMs> silent_since_;   // node -> since when its kubelet is not heard
+  std::map<std::string, bool> known_lost_;       // node -> what its object says
   std::map<std::string, Pod> pods_;              // by UID, bound ones
   int next_address_ = 1;
 };
