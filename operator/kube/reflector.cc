@@ -164,7 +164,9 @@ Restart OnWatchEnd(WatchState& state, const std::optional<Error>& error, double 
   const std::int64_t base = std::min(kBackoffFirstMs << shift, kBackoffMaxMs);
   restart.wait_ms = base + static_cast<std::int64_t>(static_cast<double>(base) * jitter);
   restart.wait_ms = std::max(restart.wait_ms, error->retry_after_ms);
-  restart.relist = error->code == ErrorCode::kGone || state.initial;
+  // Whoever answers after a lost connection may serve a store that was set back meanwhile, and no
+  // version need tell. A server that is only busy is the one that we know.
+  restart.relist = error->code != ErrorCode::kTooManyRequests || state.initial;
   return restart;
 }
 
