@@ -118,9 +118,12 @@ void AddMembers(Observed& seen, const Caches& caches,
     const auto found = facts.find(member.uid);
     if (found != facts.end()) member.engine = EngineViewOf(found->second);
   }
-  std::sort(seen.members.begin(), seen.members.end(), [](const Member& a, const Member& b) {
+  const auto before = [](const Member& a, const Member& b) {
     return std::tie(a.name, a.uid) < std::tie(b.name, b.uid);
-  });
+  };
+  // Nearly always they are in order, and to find that out moves nothing.
+  if (std::is_sorted(seen.members.begin(), seen.members.end(), before)) return;
+  std::sort(seen.members.begin(), seen.members.end(), before);
 }
 
 void AddSlices(Observed& seen, const Caches& caches) {
