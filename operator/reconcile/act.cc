@@ -146,9 +146,13 @@ Result<void> DeleteLive(const Stage& stage, Watched kind, const std::string& nam
   if (stage.options.plan.uid_preconditions) {
     Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
     if (!live) {
-      if (live.error().code == ErrorCode::kNotFound) return {};
-      return Simply(live);
+      if (live.error().code != ErrorCode::kNotFound) return Simply(live);
+      stage.ports.caches->KeepGone(kind, ref.namespace_name + "/" + name, uid,
+                                   stage.ports.clock->Now());
+      return {};
     }
+    // A deletion under way is seen at once: a watch that lags must not make us delete for ever.
+    stage.Keep(kind, *live);
     if (Str(At(*live, {"metadata", "uid"})) != uid) return {};
     preconditions.resource_version = Str(At(*live, {"metadata", "resourceVersion"}));
   } else {

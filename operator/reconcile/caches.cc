@@ -251,6 +251,15 @@ void Caches::KeepGroup(const model::Group& group, MonoMs now) {
   PutIn(groups_, identity, now, [&] { return std::make_shared<const model::Group>(group); });
 }
 
+void Caches::KeepGone(Watched kind, const std::string& key, const std::string& uid, MonoMs now) {
+  if (!read_your_writes_) return;
+  if (kind == Watched::kVolume) volumes_.Remove(key, uid, now);
+  if (kind != Watched::kPod) return;
+  const std::shared_ptr<const StoredPod> held = pods_.Get(key);
+  if (held != nullptr && held->view.uid == uid) KeepDeparted(key);
+  pods_.Remove(key, uid, now);
+}
+
 void Caches::Doubt(MonoMs now) {
   std::lock_guard lock(doubt_mutex_);
   doubted_.insert(std::begin(kAllWatched), std::end(kAllWatched));

@@ -56,6 +56,22 @@ TEST_F(Calm, TheReplicaCountGoesUpAndDownAndThePrimaryStays) {
   EXPECT_TRUE(checker_.violations().empty());
 }
 
+// What the operator did itself it knows without the watches: it neither tries again without a pause
+// nor does more than was asked for.
+TEST_F(Calm, HungWatchesMakeNoLoop) {
+  CreateGroup();
+  ASSERT_TRUE(RunUntilWhole(60'000)) << checker_.Picture();
+  RunFor(15'000);
+  PatchSpec({{"replicasPerNodeGroup", 1}});
+  RunFor(100);  // the wish is heard
+  faults_.watch.hang = 1;
+  const std::int64_t before = ApiWrites();
+  RunFor(60'000);
+  EXPECT_EQ(PodCount(), 2U);
+  EXPECT_LT(ApiWrites() - before, 60);
+  EXPECT_TRUE(checker_.violations().empty()) << checker_.violations().front().text;
+}
+
 TEST_F(Calm, APausedGroupIsLeftAlone) {
   CreateGroup();
   ASSERT_TRUE(RunUntilWhole(60'000)) << checker_.Picture();
