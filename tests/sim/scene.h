@@ -18,6 +18,7 @@ namespace regroup::sim {
 struct SceneOptions {
   model::PlanOptions plan;
   bool print_trace = false;
+  bool old_records = false;  // the API server's store may be set back past a change of the record
 };
 
 class Scene {

@@ -1,5 +1,7 @@
 #include "tests/sim/schedule.h"
 
+#include <optional>
+
 namespace regroup::sim {
 namespace {
 
@@ -14,7 +16,8 @@ constexpr double kLongCalmChance = 0.06;
 
 class Run : public Scene {
  public:
-  Run(std::uint64_t seed, const SeedOptions& options) : Scene(seed, options) {}
+  Run(std::uint64_t seed, const SeedOptions& options)
+      : Scene(seed, options), old_records_(options.old_records) {}
 
   SeedResult Go();
 
@@ -51,6 +54,8 @@ class Run : public Scene {
   void DeleteLease();
   void RestoreApi();
 
+  const bool old_records_;
+  std::optional<model::NodeGroupRecord> backup_record_;
   std::vector<Kind> kinds_;
   bool faults_on_ = false;
   std::int64_t fault_gap_ms_max_ = 8000;
@@ -313,8 +318,14 @@ void Run::DeleteLease() {
 
 // First a backup is made, and some time later the store is set back to it.
 void Run::RestoreApi() {
-  if (!server_.HasBackup() || world_.Chance(0.3)) return server_.Backup();
-  server_.Restore();
+  if (!GroupExists()) return;
+  const model::NodeGroupRecord record = Stored().record;
+  if (!server_.HasBackup() || world_.Chance(0.3)) {
+    backup_record_ = record;
+    return server_.Backup();
+  }
+  if (old_records_ || backup_record_ == record) return server_.Restore();
+  checker_.Count("store not set back: the record has changed");
 }
 
 }  // namespace

@@ -6,6 +6,7 @@
 //   --crash-points                     systematic: each workflow, with one fault after each step;
 //                                      --case N [--step N]: one of them
 //   --without RULE                     switches one rule of design section 4 off in the planner
+//   --old-records                      restores of the API server's store may undo decisions
 //   --keep-going                       does not stop a campaign at 10 violating seeds
 #include <cstdio>
 #include <cstring>
@@ -74,7 +75,8 @@ bool SwitchOff(PlanOptions& options, const std::string& rule) {
 
 constexpr char kUsage[] =
     "usage: regroup-sim [--seeds A..B | --seed N | --crash-points [--case N [--step N]]]\n"
-    "                   [--minutes N] [--jobs N] [--trace] [--without RULE] [--keep-going]\n";
+    "                   [--minutes N] [--jobs N] [--trace] [--without RULE] [--old-records]\n"
+    "                   [--keep-going]\n";
 
 bool ParseSeeds(const std::string& value, Arguments* arguments) {
   const std::size_t dots = value.find("..");
@@ -112,6 +114,8 @@ bool Parse(int argc, char** argv, Arguments* arguments) {
     const std::string flag = argv[i];
     if (flag == "--trace") {
       arguments->options.print_trace = true;
+    } else if (flag == "--old-records") {
+      arguments->options.old_records = true;
     } else if (flag == "--keep-going") {
       arguments->keep_going = true;
     } else if (flag == "--crash-points") {
