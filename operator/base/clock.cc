@@ -2,6 +2,7 @@
 
 #include <cstdio>
 #include <ctime>
+#include <string_view>
 
 namespace regroup {
 namespace {
@@ -41,17 +42,26 @@ std::string FormatRfc3339Micro(WallMs wall_ms) {
 }
 
 WallMs ParseRfc3339(const std::string& text) {
-  std::tm utc{};
-  int consumed = 0;
-  if (std::sscanf(text.c_str(), "%4d-%2d-%2dT%2d:%2d:%2d%n", &utc.tm_year, &utc.tm_mon,
-                  &utc.tm_mday, &utc.tm_hour, &utc.tm_min, &utc.tm_sec, &consumed) != 6) {
-    return -1;
+  static constexpr std::string_view kShape = "dddd-dd-ddTdd:dd:dd";
+  if (text.size() <= kShape.size()) return -1;
+  int fields[6] = {};
+  std::size_t field = 0;
+  for (std::size_t i = 0; i < kShape.size(); ++i) {
+    const bool digit = text[i] >= '0' && text[i] <= '9';
+    if (kShape[i] == 'd' ? !digit : text[i] != kShape[i]) return -1;
+    if (digit) fields[field] = fields[field] * 10 + (text[i] - '0');
+    else ++field;
   }
-  utc.tm_year -= 1900;
-  utc.tm_mon -= 1;
+  std::tm utc{};
+  utc.tm_year = fields[0] - 1900;
+  utc.tm_mon = fields[1] - 1;
+  utc.tm_mday = fields[2];
+  utc.tm_hour = fields[3];
+  utc.tm_min = fields[4];
+  utc.tm_sec = fields[5];
   std::int64_t fraction_ms = 0;
-  std::size_t at = static_cast<std::size_t>(consumed);
-  if (at < text.size() && text[at] == '.') {
+  std::size_t at = kShape.size();
+  if (text[at] == '.') {
     std::int64_t scale_ms = 100;
     for (++at; at < text.size() && text[at] >= '0' && text[at] <= '9'; ++at, scale_ms /= 10) {
       fraction_ms += (text[at] - '0') * scale_ms;

@@ -55,6 +55,11 @@ void Saw(WatchState& state, const std::string& version) {
 
 }  // namespace
 
+void BeginAnew(WatchState& state) {
+  state.initial = true;
+  state.newest_version = 0;
+}
+
 bool MustList(const WatchState& state) { return state.initial && !state.use_watch_list; }
 
 void BeginList(WatchState& state, MonoMs now) {
@@ -159,7 +164,9 @@ Restart OnWatchEnd(WatchState& state, const std::optional<Error>& error, double 
   const std::int64_t base = std::min(kBackoffFirstMs << shift, kBackoffMaxMs);
   restart.wait_ms = base + static_cast<std::int64_t>(static_cast<double>(base) * jitter);
   restart.wait_ms = std::max(restart.wait_ms, error->retry_after_ms);
-  restart.relist = error->code == ErrorCode::kGone || state.initial;
+  // Whoever answers after a lost connection may serve a store that was set back meanwhile, and no
+  // version need tell. A server that is only busy is the one that we know.
+  restart.relist = error->code != ErrorCode::kTooManyRequests || state.initial;
   return restart;
 }
 
@@ -263,7 +270,7 @@ void Reflector::Run(std::stop_token stop) {
   std::condition_variable_any nap;
   while (!stop.stop_requested()) {
     std::optional<Error> error;
-    if (RelistAsked()) state_.initial = true;
+    if (RelistAsked()) BeginAnew(state_);
     if (MustList(state_)) error = ListPages(stop);
     if (!error && !stop.stop_requested()) error = WatchOnce(stop);
     if (stop.stop_requested()) return;

@@ -55,6 +55,8 @@ struct WatchState {
   int failures = 0;
 };
 
+// As if nothing had been seen: the next set is not compared with what was before.
+void BeginAnew(WatchState& state);
 // True: the set comes by pages (BeginList, OnListPage), and only then by a watch.
 bool MustList(const WatchState& state);
 void BeginList(WatchState& state, MonoMs now);

@@ -1,8 +1,8 @@
 #include "operator/reconcile/act.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
+#include <functional>
 
 #include "operator/base/log.h"
 #include "operator/model/group_json.h"
@@ -158,9 +158,13 @@ Result<void> DeleteLive(const Stage& stage, Watched kind, const std::string& nam
   if (stage.options.plan.uid_preconditions) {
     Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
     if (!live) {
-      if (live.error().code == ErrorCode::kNotFound) return {};
-      return Simply(live);
+      if (live.error().code != ErrorCode::kNotFound) return Simply(live);
+      stage.ports.caches->KeepGone(kind, ref.namespace_name + "/" + name, uid,
+                                   stage.ports.clock->Now());
+      return {};
     }
+    // A deletion under way is seen at once: a watch that lags must not make us delete for ever.
+    stage.Keep(kind, *live);
     if (Str(At(*live, {"metadata", "uid"})) != uid) return {};
     preconditions.resource_version = Str(At(*live, {"metadata", "resourceVersion"}));
   } else {
@@ -237,10 +241,11 @@ Result<void> Do(const Stage& stage, const model::SetFinalizer& effect) {
 }
 
 Result<void> Do(const Stage& stage, const model::EmitEvent& effect) {
-  static std::atomic<std::uint64_t> sequence{0};
+  // Two Events of one group in one millisecond differ by what they say.
+  const std::uint64_t mark = std::hash<std::string>{}(effect.reason + effect.message);
   const WallMs wall_now = stage.ports.clock->WallNow();
   const Json event = render::Event(stage.group(), effect, wall_now, stage.options.identity,
-                                   ++sequence);
+                                   mark);
   Result<Json> created =
       stage.ports.api->Create({"events.k8s.io", "v1", "events", true},
                               stage.group().meta.namespace_name, event, kApiTimeoutMs);

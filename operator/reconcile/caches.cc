@@ -16,18 +16,42 @@ std::string ObjectKey(const Json& object) {
   return Str(At(object, {"metadata", "namespace"})) + "/" + Str(At(object, {"metadata", "name"}));
 }
 
+// What names one state of an object.
+struct Identity {
+  std::string key;
+  std::string uid;
+  std::int64_t version = 0;
+  std::string group;  // key of the group it belongs to
+};
+
+std::int64_t NumberOf(const std::string& version) {
+  return std::strtoll(version.c_str(), nullptr, 10);
+}
+
+Identity IdentityOf(Watched kind, const Json& object) {
+  Identity identity;
+  identity.key = ObjectKey(object);
+  identity.uid = Str(At(object, {"metadata", "uid"}));
+  identity.version = NumberOf(Str(At(object, {"metadata", "resourceVersion"})));
+  if (kind == Watched::kGroup) identity.group = identity.key;
+  else if (kind != Watched::kNode) identity.group = render::GroupKeyOf(object);
+  return identity;
+}
+
 template <typename T>
-runtime::Item<T> ItemOf(const Json& object, const std::string& group,
-                        std::shared_ptr<const T> value, MonoMs now) {
-  runtime::Item<T> item;
-  item.key = ObjectKey(object);
-  item.uid = Str(At(object, {"metadata", "uid"}));
-  item.version =
-      std::strtoll(Str(At(object, {"metadata", "resourceVersion"})).c_str(), nullptr, 10);
-  item.group = group;
-  item.value = std::move(value);
-  item.put_at = now;
-  return item;
+runtime::Item<T> ItemOf(const Identity& identity, std::shared_ptr<const T> value, MonoMs now) {
+  return {identity.key, identity.uid, identity.version, identity.group, std::move(value), now};
+}
+
+// Takes an object in, and reads it only where it is news.
+template <typename T, typename Read>
+bool PutIn(runtime::Store<T>& store, const Identity& identity, MonoMs now, Read read) {
+  if (!store.Wants(identity.key, identity.uid, identity.version)) return false;
+  return store.Put(ItemOf<T>(identity, read(), now));
+}
+
+std::shared_ptr<const model::Group> ReadGroupObject(const Json& object) {
+  return std::make_shared<const model::Group>(model::ParseGroup(object));
 }
 
 std::shared_ptr<const StoredSlice> ReadSlice(const Json& object) {
@@ -59,14 +83,12 @@ std::shared_ptr<const render::OwnedObject> ReadOwned(const Json& object) {
 
 template <typename T, typename Read>
 std::vector<std::string> ReplaceIn(runtime::Store<T>& store, const kube::ListedSet& set, MonoMs now,
-                                   bool by_own_name, Read read) {
+                                   Watched kind, Read read) {
   std::vector<runtime::Item<T>> items;
   for (const kube::Object& object : set.objects) {
-    const std::string group = by_own_name ? ObjectKey(*object) : render::GroupKeyOf(*object);
-    items.push_back(ItemOf<T>(*object, group, read(*object), now));
+    items.push_back(ItemOf<T>(IdentityOf(kind, *object), read(*object), now));
   }
-  const std::int64_t version = std::strtoll(set.resource_version.c_str(), nullptr, 10);
-  return store.Replace(std::move(items), version, set.asked_at);
+  return store.Replace(std::move(items), NumberOf(set.resource_version), set.asked_at);
 }
 
 }  // namespace
@@ -110,37 +132,35 @@ std::vector<std::string> Caches::Replace(Watched kind, const kube::ListedSet& se
   std::vector<std::string> touched;
   switch (kind) {
     case Watched::kGroup:
-      touched = ReplaceIn(groups_, set, now, true, [](const Json& object) {
-        return std::make_shared<const model::Group>(model::ParseGroup(object));
-      });
+      touched = ReplaceIn(groups_, set, now, kind, ReadGroupObject);
       break;
     case Watched::kPod:
-      touched = ReplaceIn(pods_, set, now, false,
+      touched = ReplaceIn(pods_, set, now, kind,
                           [&](const Json& object) { return ReadPod(object, now); });
       break;
     case Watched::kSlice:
-      touched = ReplaceIn(slices_, set, now, false, ReadSlice);
+      touched = ReplaceIn(slices_, set, now, kind, ReadSlice);
       break;
     case Watched::kNode:
-      ReplaceIn(nodes_, set, now, true, [](const Json& object) {
+      ReplaceIn(nodes_, set, now, kind, [](const Json& object) {
         return std::make_shared<const render::NodeFacts>(render::ParseNode(object));
       });
       touched = groups_.Keys();
       break;
     case Watched::kSecret:
-      touched = ReplaceIn(secrets_, set, now, false, ReadSecret);
+      touched = ReplaceIn(secrets_, set, now, kind, ReadSecret);
       break;
     case Watched::kConfigMap:
-      touched = ReplaceIn(config_maps_, set, now, false, ReadOwned);
+      touched = ReplaceIn(config_maps_, set, now, kind, ReadOwned);
       break;
     case Watched::kService:
-      touched = ReplaceIn(services_, set, now, false, ReadOwned);
+      touched = ReplaceIn(services_, set, now, kind, ReadOwned);
       break;
     case Watched::kBudget:
-      touched = ReplaceIn(budgets_, set, now, false, ReadOwned);
+      touched = ReplaceIn(budgets_, set, now, kind, ReadOwned);
       break;
     case Watched::kVolume:
-      touched = ReplaceIn(volumes_, set, now, false, ReadVolume);
+      touched = ReplaceIn(volumes_, set, now, kind, ReadVolume);
       break;
   }
   if (EndDoubt(kind, set.asked_at)) return groups_.Keys();
@@ -148,59 +168,51 @@ std::vector<std::string> Caches::Replace(Watched kind, const kube::ListedSet& se
   return touched;
 }
 
+namespace {
+
+bool PutNode(runtime::Store<render::NodeFacts>& nodes, const Identity& identity,
+             const Json& object, MonoMs now) {
+  // A kubelet's status report changes nothing that a decision reads, nearly always.
+  const auto next = std::make_shared<const render::NodeFacts>(render::ParseNode(object));
+  const auto known = nodes.Get(identity.key);
+  const bool same = known != nullptr && *known == *next;
+  return nodes.Put(ItemOf<render::NodeFacts>(identity, next, now)) && !same;
+}
+
+}  // namespace
+
 std::vector<std::string> Caches::Put(Watched kind, const Json& object, MonoMs now) {
-  const std::string group =
-      kind == Watched::kGroup ? ObjectKey(object) : render::GroupKeyOf(object);
+  const Identity identity = IdentityOf(kind, object);
+  const auto put = [&](auto& store, const auto& read) {
+    return PutIn(store, identity, now, [&] { return read(object); });
+  };
   bool news = false;
   switch (kind) {
-    case Watched::kGroup:
-      news = groups_.Put(ItemOf<model::Group>(
-          object, group, std::make_shared<const model::Group>(model::ParseGroup(object)), now));
-      break;
+    case Watched::kGroup: news = put(groups_, ReadGroupObject); break;
     case Watched::kPod:
-      news = pods_.Put(ItemOf<StoredPod>(object, group, ReadPod(object, now), now));
+      news = put(pods_, [&](const Json& pod) { return ReadPod(pod, now); });
       break;
-    case Watched::kSlice:
-      news = slices_.Put(ItemOf<StoredSlice>(object, group, ReadSlice(object), now));
-      break;
-    case Watched::kNode: {
-      // A kubelet's status report changes nothing that a decision reads, nearly always.
-      const auto next = std::make_shared<const render::NodeFacts>(render::ParseNode(object));
-      const auto known = nodes_.Get(ObjectKey(object));
-      const bool same = known != nullptr && *known == *next;
-      news = nodes_.Put(ItemOf<render::NodeFacts>(object, "", next, now)) && !same;
-      break;
-    }
-    case Watched::kSecret:
-      news = secrets_.Put(ItemOf<StoredSecret>(object, group, ReadSecret(object), now));
-      break;
-    case Watched::kConfigMap:
-      news = config_maps_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object), now));
-      break;
-    case Watched::kService:
-      news = services_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object), now));
-      break;
-    case Watched::kBudget:
-      news = budgets_.Put(ItemOf<render::OwnedObject>(object, group, ReadOwned(object), now));
-      break;
-    case Watched::kVolume:
-      news = volumes_.Put(ItemOf<StoredVolume>(object, group, ReadVolume(object), now));
-      break;
+    case Watched::kSlice: news = put(slices_, ReadSlice); break;
+    case Watched::kNode: news = PutNode(nodes_, identity, object, now); break;
+    case Watched::kSecret: news = put(secrets_, ReadSecret); break;
+    case Watched::kConfigMap: news = put(config_maps_, ReadOwned); break;
+    case Watched::kService: news = put(services_, ReadOwned); break;
+    case Watched::kBudget: news = put(budgets_, ReadOwned); break;
+    case Watched::kVolume: news = put(volumes_, ReadVolume); break;
   }
   if (!news) return {};
-  return Touched(kind, group);
+  return Touched(kind, identity.group);
 }
 
 std::vector<std::string> Caches::Remove(Watched kind, const Json& object, MonoMs now) {
-  const std::string key = ObjectKey(object);
-  const std::string uid = Str(At(object, {"metadata", "uid"}));
-  const std::string group =
-      kind == Watched::kGroup ? ObjectKey(object) : render::GroupKeyOf(object);
+  const Identity identity = IdentityOf(kind, object);
+  const std::string& key = identity.key;
+  const std::string& uid = identity.uid;
   switch (kind) {
     case Watched::kGroup: groups_.Remove(key, uid, now); break;
     case Watched::kPod:
       // The last event of a pod carries the kubelet's last word on its containers.
-      pods_.Put(ItemOf<StoredPod>(object, group, ReadPod(object, now), now));
+      PutIn(pods_, identity, now, [&] { return ReadPod(object, now); });
       KeepDeparted(key);
       pods_.Remove(key, uid, now);
       break;
@@ -212,7 +224,7 @@ std::vector<std::string> Caches::Remove(Watched kind, const Json& object, MonoMs
     case Watched::kBudget: budgets_.Remove(key, uid, now); break;
     case Watched::kVolume: volumes_.Remove(key, uid, now); break;
   }
-  return Touched(kind, group);
+  return Touched(kind, identity.group);
 }
 
 void Caches::KeepDeparted(const std::string& key) {
@@ -230,6 +242,22 @@ void Caches::KeepDeparted(const std::string& key) {
 
 void Caches::Keep(Watched kind, const Json& object, MonoMs now) {
   if (read_your_writes_) Put(kind, object, now);
+}
+
+void Caches::KeepGroup(const model::Group& group, MonoMs now) {
+  if (!read_your_writes_) return;
+  const std::string key = model::KeyOf(group.meta);
+  const Identity identity{key, group.meta.uid, NumberOf(group.meta.resource_version), key};
+  PutIn(groups_, identity, now, [&] { return std::make_shared<const model::Group>(group); });
+}
+
+void Caches::KeepGone(Watched kind, const std::string& key, const std::string& uid, MonoMs now) {
+  if (!read_your_writes_) return;
+  if (kind == Watched::kVolume) volumes_.Remove(key, uid, now);
+  if (kind != Watched::kPod) return;
+  const std::shared_ptr<const StoredPod> held = pods_.Get(key);
+  if (held != nullptr && held->view.uid == uid) KeepDeparted(key);
+  pods_.Remove(key, uid, now);
 }
 
 void Caches::Doubt(MonoMs now) {

@@ -64,6 +64,9 @@ class Caches {
   std::vector<std::string> Remove(Watched kind, const Json& object, MonoMs now);
   // The answer of our own write or live read: the watch may bring it much later.
   void Keep(Watched kind, const Json& object, MonoMs now);
+  void KeepGroup(const model::Group& group, MonoMs now);
+  // A live read found a pod or a volume gone.
+  void KeepGone(Watched kind, const std::string& key, const std::string& uid, MonoMs now);
 
   // The API server's store was set back to an older state: nothing here can be relied on until a
   // list of each kind that was asked for after `now` has come.

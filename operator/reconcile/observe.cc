@@ -90,7 +90,9 @@ std::optional<model::PodView> LastSeen(const Caches& caches, const model::NodeGr
 void AddMembers(Observed& seen, const Caches& caches,
                 const std::map<std::string, redis::MemberFacts>& facts) {
   std::set<std::string> known;
-  for (const auto& pod : caches.Pods(model::KeyOf(seen.group.meta))) {
+  const auto pods = caches.Pods(model::KeyOf(seen.group.meta));
+  seen.members.reserve(pods.size() + seen.group.record.members.size());  // a Member is large
+  for (const auto& pod : pods) {
     if (pod->group_uid != seen.group.meta.uid) {
       seen.taken_names.push_back(pod->view.name);
       continue;
@@ -116,9 +118,12 @@ void AddMembers(Observed& seen, const Caches& caches,
     const auto found = facts.find(member.uid);
     if (found != facts.end()) member.engine = EngineViewOf(found->second);
   }
-  std::sort(seen.members.begin(), seen.members.end(), [](const Member& a, const Member& b) {
+  const auto before = [](const Member& a, const Member& b) {
     return std::tie(a.name, a.uid) < std::tie(b.name, b.uid);
-  });
+  };
+  // Nearly always they are in order, and to find that out moves nothing.
+  if (std::is_sorted(seen.members.begin(), seen.members.end(), before)) return;
+  std::sort(seen.members.begin(), seen.members.end(), before);
 }
 
 void AddSlices(Observed& seen, const Caches& caches) {

@@ -181,8 +181,8 @@ bool Reconciler::Publish(const Round& round) {
   if (stored == nullptr || stored->meta.uid != round.seen().group.meta.uid) return true;
   const model::NodeGroupRecord& expected =
       round.plan().record ? *round.plan().record : round.seen().group.record;
-  const bool same = stored->view == round.plan().view && options_.plan.quiet;
-  if (!(stored->record == expected) || same) return true;
+  if (!(stored->record == expected)) return true;
+  if (options_.plan.quiet && stored->view == round.plan().view) return true;
   Result<model::Group> written =
       WriteStatus(ports_, *stored, round.plan().view, stored->record);
   if (ports_.failpoint) ports_.failpoint("after-status");

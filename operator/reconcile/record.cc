@@ -21,8 +21,8 @@ kube::ObjectRef RefOf(const model::GroupMeta& meta) {
 Result<model::Group> ReadGroup(const Ports& ports, const model::GroupMeta& meta) {
   Result<Json> object = ports.api->Get(RefOf(meta), kApiTimeoutMs);
   if (!object) return tl::unexpected<Error>(object.error());
-  ports.caches->Keep(Watched::kGroup, *object, ports.clock->Now());
   model::Group group = model::ParseGroup(*object);
+  ports.caches->KeepGroup(group, ports.clock->Now());
   // A live read below a version that was known before it: the API server's store was set back.
   if (VersionOf(group.meta) < VersionOf(meta)) {
     if (ports.rewound) ports.rewound();
@@ -47,8 +47,9 @@ Result<model::Group> WriteStatus(const Ports& ports, const model::Group& base,
               {"status", model::RenderStatus(view, record)}};
   Result<Json> stored = ports.api->Replace(RefOf(base.meta), "status", object, kApiTimeoutMs);
   if (stored) {
-    ports.caches->Keep(Watched::kGroup, *stored, ports.clock->Now());
-    return model::ParseGroup(*stored);
+    model::Group group = model::ParseGroup(*stored);
+    ports.caches->KeepGroup(group, ports.clock->Now());
+    return group;
   }
   const Error error = stored.error();
   if (!IsUnknownOutcome(error) && error.code != ErrorCode::kConflict) {

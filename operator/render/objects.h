@@ -58,7 +58,7 @@ Json Pod(const model::Group& group, const model::Resolved& resolved, const std::
 Json Volume(const model::Group& group, const std::string& member_name);
 Json EndpointSlice(const model::Group& group, const model::WriteSlice& write);
 Json Event(const model::Group& group, const model::EmitEvent& event, WallMs wall_now,
-           const std::string& reporting_instance, std::uint64_t sequence);
+           const std::string& reporting_instance, std::uint64_t mark);
 
 // The hash that a rendered object carries (stable text of its content; FNV-1a 64, hex).
 std::string HashOf(const Json& object);

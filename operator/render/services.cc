@@ -117,10 +117,10 @@ Json EndpointSlice(const model::Group& group, const model::WriteSlice& write) {
 }
 
 Json Event(const model::Group& group, const model::EmitEvent& event, WallMs wall_now,
-           const std::string& reporting_instance, std::uint64_t sequence) {
+           const std::string& reporting_instance, std::uint64_t mark) {
   char suffix[40];
   std::snprintf(suffix, sizeof suffix, ".%llx.%llx", static_cast<unsigned long long>(wall_now),
-                static_cast<unsigned long long>(sequence));
+                static_cast<unsigned long long>(mark));
   Json json{{"apiVersion", "events.k8s.io/v1"}, {"kind", "Event"}};
   json["metadata"] = {{"name", group.meta.name + suffix},
                       {"namespace", group.meta.namespace_name}};

@@ -95,6 +95,7 @@ LeaseAsk Election::OnAnswer(const Result<kube::LeaseRecord>& answer, MonoMs now,
 LeaseAsk Election::OnRead(const Result<kube::LeaseRecord>& answer, MonoMs now, WallMs wall_now) {
   if (answer) {
     See(*answer, now);
+    if (answer->holder != options_.identity) Stop("the lease was taken");
   } else if (answer.error().code == ErrorCode::kNotFound) {
     state_ = LeaderState{};
   } else {

@@ -58,16 +58,18 @@ class Store {
     return {touched.begin(), touched.end()};
   }
 
+  // Whether Put() would take it: asked before an object is read out of its JSON, because a watch
+  // brings each of our own writes a second time.
+  bool Wants(const std::string& key, const std::string& uid, std::int64_t version) const {
+    std::lock_guard lock(mutex_);
+    return WantsLocked(key, uid, version);
+  }
+
   // From a watch, or the answer of our own write. False: older than what is held, or of a UID that
   // is known to be gone.
   bool Put(Item<T> item) {
     std::lock_guard lock(mutex_);
-    if (gone_.count(item.uid) > 0) return false;
-    const auto old = items_.find(item.key);
-    if (old != items_.end() && old->second.uid == item.uid &&
-        old->second.version >= item.version) {
-      return false;
-    }
+    if (!WantsLocked(item.key, item.uid, item.version)) return false;
     items_[item.key] = std::move(item);
     return true;
   }
@@ -121,6 +123,12 @@ class Store {
   }
 
  private:
+  bool WantsLocked(const std::string& key, const std::string& uid, std::int64_t version) const {
+    if (gone_.count(uid) > 0) return false;
+    const auto old = items_.find(key);
+    return old == items_.end() || old->second.uid != uid || old->second.version < version;
+  }
+
   static constexpr std::size_t kTombstonesMax = 1024;
 
   mutable std::mutex mutex_;

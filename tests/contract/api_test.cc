@@ -4,13 +4,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <condition_variable>
+#include <functional>
 #include <memory>
+#include <mutex>
+#include <thread>
 
 #include <gtest/gtest.h>
 
 #include "operator/kube/client.h"
 #include "operator/kube/kubeconfig.h"
+#include "operator/kube/reflector.h"
 #include "tests/sim/fake_api.h"
+#include "tests/sim/fake_watch.h"
 
 namespace regroup {
 namespace {
@@ -19,15 +26,49 @@ constexpr std::int64_t kTimeoutMs = 5000;
 const kube::ResourceType kThings{"", "v1", "configmaps", true};
 const kube::ResourceType kGroups{"regroup.dev", "v1alpha1", "replicationgroups", true};
 
+// What a watch told, in words: "ADDED name", "BOOKMARK", or the HTTP status of its end. (410 is the
+// model's alone: a real server forgets only after minutes.)
+using Told = std::vector<std::string>;
+
+std::string InWords(const std::string& type, const Json& object) {
+  if (type == "ERROR") return std::to_string(Int(Child(object, "code")));
+  const std::string name = Str(At(object, {"metadata", "name"}));
+  return name.empty() ? type : type + " " + name;
+}
+
 class Backend {
  public:
   virtual ~Backend() = default;
   virtual kube::Api& api() = 0;
+  // Watches, does `then` once the watch is open, and gives the first `count` things that it told.
+  virtual Told Watch(const kube::ResourceType& type, const kube::WatchOptions& options,
+                     const std::function<void()>& then, std::size_t count) = 0;
 };
 
 class ModelBackend final : public Backend {
  public:
+  ModelBackend() {
+    server_.OnCommit([this](const auto& commit) { watch_.OnCommit(commit); });
+  }
   kube::Api& api() override { return api_; }
+  Told Watch(const kube::ResourceType& type, const kube::WatchOptions& options,
+             const std::function<void()>& then, std::size_t count) override {
+    Told told;
+    sim::FakeWatch::Sink sink;
+    sink.on_event = [&told](const std::string& event, const kube::Object& object) {
+      told.push_back(InWords(event, *object));
+    };
+    sink.on_end = [&told](const std::optional<Error>& error) {
+      told.push_back(error ? std::to_string(error->http_status) : "end");
+    };
+    const std::uint64_t id = watch_.Open(type, options, std::move(sink));
+    then();
+    const MonoMs end = world_.Now() + kTimeoutMs;
+    while (told.size() < count && world_.Now() < end && world_.RunOne()) {
+    }
+    watch_.Close(id);
+    return told;
+  }
 
  private:
   sim::World world_{3};
@@ -35,6 +76,9 @@ class ModelBackend final : public Backend {
   sim::ApiServer server_{&world_};
   sim::ApiFaults faults_;
   sim::FakeApi api_{&server_, &world_, &network_, "op0", &faults_};
+  sim::WatchFaults watch_faults_;
+  MonoMs awake_at_ = 0;
+  sim::FakeWatch watch_{&server_, &world_, &network_, "op0", &watch_faults_, &awake_at_};
 };
 
 // A kube-apiserver on loopback, ended when its standard input closes.
@@ -70,6 +114,36 @@ class RealBackend final : public Backend {
     if (pid_ > 0) waitpid(pid_, nullptr, 0);
   }
   kube::Api& api() override { return *client_; }
+  Told Watch(const kube::ResourceType& type, const kube::WatchOptions& options,
+             const std::function<void()>& then, std::size_t count) override {
+    std::mutex mutex;
+    std::condition_variable ready;
+    Told told;
+    const auto tell = [&](std::string words) {
+      std::lock_guard lock(mutex);
+      told.push_back(std::move(words));
+      ready.notify_all();
+    };
+    const auto stream = client_->Watch(
+        type, options,
+        [&](const std::string& line) {
+          const auto read = kube::ParseWatchLine(line);
+          if (read) tell(InWords(read->type, *read->object));
+        },
+        [&](const std::optional<Error>& error) {
+          tell(error ? std::to_string(error->http_status) : "end");
+        });
+    then();
+    {
+      std::unique_lock lock(mutex);
+      ready.wait_for(lock, std::chrono::milliseconds(kTimeoutMs),
+                     [&] { return told.size() >= count; });
+    }
+    stream->Cancel();
+    std::lock_guard lock(mutex);
+    if (told.size() > count) told.resize(count);
+    return told;
+  }
   bool ok() const { return client_ != nullptr; }
 
  private:
@@ -112,9 +186,10 @@ class ApiContract : public testing::TestWithParam<const char*> {
       ASSERT_NE(real_, nullptr) << "no kube-apiserver could be started: ./dev cluster up builds it";
     }
   }
-  kube::Api& api() {
-    return std::string(GetParam()) == "real" ? real_->api() : model_.api();
+  Backend& backend() {
+    return std::string(GetParam()) == "real" ? static_cast<Backend&>(*real_) : model_;
   }
+  kube::Api& api() { return backend().api(); }
   static kube::ObjectRef ThingRef(const std::string& name) { return {kThings, "default", name}; }
   static kube::ObjectRef GroupRef(const std::string& name) { return {kGroups, "default", name}; }
 
@@ -233,6 +308,90 @@ TEST_P(ApiContract, ListSelectsByLabel) {
   ASSERT_EQ(Child(*list, "items").size(), 1U);
   EXPECT_EQ(Str(At(Child(*list, "items").front(), {"metadata", "name"})), "ours");
 }
+
+TEST_P(ApiContract, PagesShowOneState) {
+  kube::ListOptions options;
+  options.label_selector = "test=pages";
+  options.limit = 2;
+  const auto create = [&](const char* name) {
+    Json thing = Thing(name);
+    thing["metadata"]["labels"] = {{"test", "pages"}};
+    ASSERT_TRUE(api().Create(kThings, "default", thing, kTimeoutMs).has_value());
+  };
+  for (const char* name : {"page-a", "page-b", "page-c"}) create(name);
+  const Json first = *api().List(kThings, options, kTimeoutMs);
+  EXPECT_EQ(Child(first, "items").size(), 2U);
+  create("page-bb");
+  options.continue_token = Str(At(first, {"metadata", "continue"}));
+  const Json second = *api().List(kThings, options, kTimeoutMs);
+  ASSERT_EQ(Child(second, "items").size(), 1U) << "what was created meanwhile is not in it";
+  EXPECT_EQ(Str(At(Child(second, "items").front(), {"metadata", "name"})), "page-c");
+  EXPECT_EQ(Version(first), Version(second));
+  EXPECT_TRUE(Str(At(second, {"metadata", "continue"})).empty());
+}
+
+class WatchContract : public ApiContract {
+ protected:
+  static kube::WatchOptions Labelled(const std::string& value) {
+    kube::WatchOptions options;
+    options.namespace_name = "default";
+    options.label_selector = "test=" + value;
+    return options;
+  }
+  Json Create(const std::string& name, const std::string& label) {
+    Json thing = Thing(name);
+    thing["metadata"]["labels"] = {{"test", label}};
+    return *api().Create(kThings, "default", thing, kTimeoutMs);
+  }
+};
+
+TEST_P(WatchContract, FirstTheSetThenItsEndThenChanges) {
+  Create("set-a", "set");
+  kube::WatchOptions options = Labelled("set");
+  options.send_initial_events = true;
+  const Told told = backend().Watch(kThings, options, [&] {
+    // The set is told before its end, whatever happens meanwhile.
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+    const Json b = Create("set-b", "set");
+    ASSERT_TRUE(api().Delete(ThingRef("set-b"), {Uid(b), ""}, -1, kTimeoutMs).has_value());
+  }, 4);
+  EXPECT_EQ(told, (Told{"ADDED set-a", "BOOKMARK", "ADDED set-b", "DELETED set-b"}));
+}
+
+TEST_P(WatchContract, GoesOnAfterAVersion) {
+  const Json a = Create("on-a", "on");
+  Create("on-b", "on");
+  kube::WatchOptions options = Labelled("on");
+  options.resource_version = Version(a);
+  EXPECT_EQ(backend().Watch(kThings, options, [] {}, 1), Told{"ADDED on-b"});
+}
+
+TEST_P(WatchContract, ASelectorLosesAndFindsObjects) {
+  const Json thing = Create("sight", "other");
+  kube::WatchOptions options = Labelled("sight");
+  options.resource_version = Version(thing);
+  const auto label = [&](const char* value) {
+    const Json patch{{"metadata", {{"labels", {{"test", value}}}}}};
+    ASSERT_TRUE(api().MergePatch(ThingRef("sight"), "", patch, kTimeoutMs).has_value());
+  };
+  const Told told = backend().Watch(kThings, options, [&] {
+    label("sight");
+    label("other");
+  }, 2);
+  EXPECT_EQ(told, (Told{"ADDED sight", "DELETED sight"}));
+}
+
+TEST_P(WatchContract, AVersionOfTheFutureIsSilent) {
+  const Json thing = Create("future", "future");
+  kube::WatchOptions options = Labelled("future");
+  options.resource_version = std::to_string(std::stoll(Version(thing)) + 100'000);
+  const Told told =
+      backend().Watch(kThings, options, [&] { Create("future-b", "future"); }, 1);
+  EXPECT_EQ(told, Told{}) << "so a store that was set back is found by other means";
+}
+
+INSTANTIATE_TEST_SUITE_P(Both, WatchContract, testing::Values("model", "real"),
+                         [](const auto& param_info) { return std::string(param_info.param); });
 
 INSTANTIATE_TEST_SUITE_P(Both, ApiContract, testing::Values("model", "real"),
                          [](const auto& param_info) { return std::string(param_info.param); });

@@ -170,12 +170,6 @@ Result<Json> ApiServer::ListOf(const kube::ResourceType& type, const kube::ListO
 
 // ---------------------------------------------------------------- the log
 
-void ApiServer::Follow(std::function<void(const std::shared_ptr<const Commit>&)> on_commit,
-                       std::function<void()> on_restart) {
-  followers_.push_back(std::move(on_commit));
-  on_restart_.push_back(std::move(on_restart));
-}
-
 void ApiServer::Tell(const std::string& type, const Key& key, const kube::Object& object,
                      const kube::Object& before) {
   auto commit = std::make_shared<const Commit>(
@@ -221,27 +215,31 @@ void ApiServer::Restore() {
   applied_ = backup_->applied;
   version_ = backup_->version;
   Compact();
-  for (const auto& on_restart : on_restart_) on_restart();
   const auto tell = [this](const char* type, const std::string& resource, const Json& object) {
     for (const auto& listener : listeners_) listener(Change{type, resource, object});
+  };
+  const auto uid = [](const Json& object) { return Str(At(object, {"metadata", "uid"})); };
+  const auto in = [&](const std::map<std::string, Named>& contents, const std::string& resource,
+                      const std::string& name, const std::string& of_uid) -> const Json* {
+    const auto named = contents.find(resource);
+    if (named == contents.end()) return nullptr;
+    const auto it = named->second.find(name);
+    return it == named->second.end() || uid(*it->second) != of_uid ? nullptr : it->second.get();
   };
   const std::map<std::string, Named> kept = objects_;  // a listener may write
   for (const auto& [resource, named] : lost) {
     for (const auto& [name, object] : named) {
-      const auto now = kept.count(resource) > 0 ? kept.at(resource) : Named{};
-      const auto it = now.find(name);
-      const auto uid = [](const kube::Object& one) { return Str(At(*one, {"metadata", "uid"})); };
-      if (it == now.end() || uid(it->second) != uid(object)) tell("DELETED", resource, *object);
+      if (in(kept, resource, name, uid(*object)) == nullptr) tell("DELETED", resource, *object);
     }
   }
   for (const auto& [resource, named] : kept) {
-    const auto before = lost.find(resource);
     for (const auto& [name, object] : named) {
-      const bool known = before != lost.end() && before->second.count(name) > 0;
-      if (known && before->second.at(name) == object) continue;
-      tell(known ? "MODIFIED" : "ADDED", resource, *object);
+      const Json* before = in(lost, resource, name, uid(*object));
+      if (before == object.get()) continue;
+      tell(before == nullptr ? "ADDED" : "MODIFIED", resource, *object);
     }
   }
+  for (const auto& on_restart : on_restart_) on_restart();
 }
 
 // ---------------------------------------------------------------- writing
@@ -316,8 +314,11 @@ Result<Json> ApiServer::Replace(const kube::ObjectRef& ref, const std::string& s
       !ok) {
     return tl::unexpected<Error>(ok.error());
   }
-  Json next = before;
+  Json next = Json::object();
   if (subresource == "status") {
+    for (const auto& [name, value] : before.items()) {
+      if (name != "status") next[name] = value;
+    }
     next["status"] = Child(object, "status");
   } else {
     next = object;

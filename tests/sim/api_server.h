@@ -77,10 +77,16 @@ class ApiServer {
   void OnChange(std::function<void(const Change&)> listener) {
     listeners_.push_back(std::move(listener));
   }
-  // The log as watches follow it; `on_restart`: every connection ends, because the store was set
-  // back and the server restarted.
-  void Follow(std::function<void(const std::shared_ptr<const Commit>&)> on_commit,
-              std::function<void()> on_restart);
+  // The log as watches follow it.
+  void OnCommit(std::function<void(const std::shared_ptr<const Commit>&)> follower) {
+    followers_.push_back(std::move(follower));
+  }
+  // After a Restore(): the server restarted, and every connection is lost.
+  void OnRestart(std::function<void()> listener) { on_restart_.push_back(std::move(listener)); }
+
+  // False: an older server, which refuses watches with initial events.
+  void SetServesWatchList(bool on) { serves_watch_list_ = on; }
+  bool serves_watch_list() const { return serves_watch_list_; }
 
   std::string Version() const { return std::to_string(version_); }
   std::int64_t version() const { return version_; }
@@ -135,6 +141,7 @@ class ApiServer {
   std::optional<Contents> backup_;
   int restores_ = 0;
   std::vector<DeleteFn> on_delete_;
+  bool serves_watch_list_ = true;
   std::vector<std::function<void(const Change&)>> listeners_;
   std::vector<std::function<void(const std::shared_ptr<const Commit>&)>> followers_;
   std::vector<std::function<void()>> on_restart_;

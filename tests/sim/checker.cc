@@ -191,6 +191,8 @@ void Checker::CheckRecord(const Json& object) {
     epoch_ = record.epoch;
     epoch_uid_.clear();
   }
+  if (record.last_failover && record.last_failover != last_failover_) Count("failovers");
+  last_failover_ = record.last_failover;
   if (record.epoch < epoch_) {
     Violate("S6", "the epoch fell from " + std::to_string(epoch_) + " to " +
                       std::to_string(record.epoch));

@@ -20,6 +20,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -88,6 +89,7 @@ class Checker final : public EngineObserver {
   int restores_ = 0;  // of the API server's store: records begin again from an older one
   std::int64_t epoch_ = 0;
   std::string epoch_uid_;
+  std::optional<model::LastFailover> last_failover_;
   std::string recorded_uid_;
   std::string before_uid_;  // who was recorded before
   std::string before_run_;

@@ -21,6 +21,19 @@ Cluster::Cluster(World* world, Network* network, Engines* engines, ApiServer* se
     : world_(world), network_(network), engines_(engines), server_(server), options_(options) {
   engines_->AddObserver(this);
   server_->OnChange([this](const Change& change) { OnApiChange(change); });
+  server_->OnRestart([this] { OnApiRestart(); });
+}
+
+// Kubelets tell again how they are and what they run; a binding that the restored store does not
+// have is repeated.
+void Cluster::OnApiRestart() {
+  known_lost_.clear();
+  for (const auto& [uid, pod] : pods_) {
+    const Json* object = server_->Find(RefOf(pod));
+    if (object == nullptr || Str(At(*object, {"metadata", "uid"})) != uid) continue;
+    (void)server_->MergePatch(RefOf(pod), "", Json{{"spec", {{"nodeName", pod.node}}}});
+    Report(uid);
+  }
 }
 
 void Cluster::AddNode(const std::string& name, const std::string& zone) {
@@ -39,7 +52,9 @@ void Cluster::WatchNode(const std::string& name) {
   if (!heard) silent_since_.try_emplace(name, world_->Now());
   const bool api_up = !network_->IsCut("api");
   const bool lost = !heard && world_->Now() - silent_since_[name] > kNodeLostMs;
-  if (api_up && (heard || lost)) {
+  const bool news = known_lost_.count(name) == 0 || known_lost_[name] != lost;
+  if (api_up && (heard || lost) && news) {
+    known_lost_[name] = lost;
     Json status{{"conditions", Json::array({Condition("Ready", lost ? "Unknown" : "True", "")})}};
     (void)server_->MergePatch({kNodes, "", name}, "status", Json{{"status", status}});
   }

@@ -58,6 +58,7 @@ class Cluster final : public EngineObserver {
   };
 
   void OnApiChange(const Change& change);
+  void OnApiRestart();
   void Schedule(const std::string& name_space, const std::string& name, const std::string& uid);
   std::string ChooseNode(const Json& pod) const;
   void StartContainer(const std::string& uid);
@@ -82,6 +83,7 @@ class Cluster final : public EngineObserver {
   std::vector<std::string> nodes_;
   std::map<std::string, std::string> zones_;     // node -> zone
   std::map<std::string, MonoMs> silent_since_;   // node -> since when its kubelet is not heard
+  std::map<std::string, bool> known_lost_;       // node -> what its object says
   std::map<std::string, Pod> pods_;              // by UID, bound ones
   std::map<std::string, int> disks_;  // by the claim's UID: what is on it
   int next_address_ = 1;

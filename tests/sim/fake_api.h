@@ -6,7 +6,6 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <map>
 #include <string>
 
@@ -52,10 +51,10 @@ class FakeApi final : public kube::Api {
   std::int64_t lost_replies() const { return lost_replies_; }
 
  private:
-  // Runs one request with this client's faults. `write`: it may be late or lose its reply.
-  template <typename T>
-  Result<T> Send(const std::string& what, bool write, std::int64_t timeout_ms,
-                 std::function<Result<T>()> request);
+  // Runs request(body) with this client's faults. `write`: it may be late or lose its reply.
+  template <typename T, typename Request>
+  Result<T> Send(const std::string& what, bool write, std::int64_t timeout_ms, const Json& body,
+                 const Request& request);
   Error Refusal(const std::string& what);
 
   ApiServer* server_;

@@ -67,6 +67,9 @@ std::uint64_t FakeWatch::Open(const kube::ResourceType& type, const kube::WatchO
 // What is told at once: the present set, or what the log has after the version that is asked for.
 void FakeWatch::Begin(std::uint64_t id, Stream& stream) {
   const kube::WatchOptions& options = stream.options;
+  if (options.send_initial_events && !server_->serves_watch_list()) {
+    return Queue(id, "", nullptr, kube::ErrorOfStatus(422, "", 0));
+  }
   if (options.send_initial_events) {
     for (const kube::Object& object :
          server_->Matching(stream.type, options.namespace_name, options.label_selector)) {

@@ -1,12 +1,8 @@
 #include "tests/sim/schedule.h"
 
-#include <memory>
+#include <optional>
 
-#include "operator/base/check.h"
 #include "operator/model/group_json.h"
-#include "tests/sim/clients.h"
-#include "tests/sim/cluster.h"
-#include "tests/sim/sim_operator.h"
 
 namespace regroup::sim {
 namespace {
@@ -15,51 +11,16 @@ constexpr std::int64_t kBringUpMs = 60'000;
 constexpr std::int64_t kServedWithinMs = 60'000;
 constexpr std::int64_t kWholeWithinMs = 120'000;
 constexpr std::int64_t kSettleMs = 3'000;
-constexpr std::int64_t kCalmMs = 15'000;   // the last clients are cut off, the last label is set
-constexpr std::int64_t kStuckMs = 8'000;
-constexpr std::int64_t kRestMs = 15'000;
-constexpr std::int64_t kWriteEveryMs = 25;
+// Settings, labels, the primary's container; and a vanished pod counts as dead after 45 s.
+constexpr std::int64_t kSettleToRestMs = 60'000;
+constexpr std::int64_t kMinuteMs = 60'000;
+constexpr std::int64_t kStuckMs = 8'000;  // the last cut of a demoted primary's clients is at 5 s
+constexpr double kLongCalmChance = 0.06;
 
-ClusterOptions OptionsOf(const model::PlanOptions& plan, Checker* checker) {
-  ClusterOptions options;
-  options.born_fenced = plan.born_fenced;
-  options.following = plan.following;
-  options.on_foreign_volume = [checker](const std::string& what) { checker->Fault("S9", what); };
-  return options;
-}
-
-Json GroupObject(bool with_storage) {
-  Json group{{"metadata", {{"name", "web-cache"}, {"finalizers", {model::kFinalizer}}}},
-              {"spec",
-               {{"description", "the simulated group"},
-                {"engine", "redis"},
-                {"engineVersion", "7.0"},
-                {"cacheNodeType", "cache.t4g.small"},
-                {"replicasPerNodeGroup", 2},
-                {"automaticFailoverEnabled", true},
-                {"multiAZEnabled", true}}}};
-  if (with_storage) group["spec"]["storage"] = {{"size", "1Gi"}};
-  return group;
-}
-
-class Run {
+class Run : public Scene {
  public:
   Run(std::uint64_t seed, const SeedOptions& options)
-      : world_(seed, options.print_trace), engines_(&world_, &network_, &history_),
-        server_(&world_), checker_(&world_, &network_, &engines_, &server_),
-        cluster_(&world_, &network_, &engines_, &server_,
-                 OptionsOf(options.plan, &checker_)),
-        clients_(&world_, &network_, &engines_, &server_, &checker_) {
-    for (const char* zone : {"a", "b", "c"}) {
-      cluster_.AddNode(std::string("node-") + zone, std::string("zone-") + zone);
-      clients_.AddNode(std::string("node-") + zone);
-    }
-    for (const char* host : {"op0", "op1"}) {
-      operators_.push_back(std::make_unique<SimOperator>(host, &world_, &network_, &engines_,
-                                                         &server_, &checker_, &faults_,
-                                                         options.plan));
-    }
-  }
+      : Scene(seed, options), old_records_(options.old_records) {}
 
   SeedResult Go();
 
@@ -71,19 +32,11 @@ class Run {
     bool on;
   };
 
-  bool RunUntil(MonoMs end, bool (Run::*done)() const);
-  bool IsServed() const { return checker_.Served(); }
-  bool IsWhole() const { return checker_.Whole(3); }
-  bool Never() const { return false; }
   void DrawSwarm();
-  void Cordon(const std::string& node, bool on) {
-    (void)server_.MergePatch({kNodes, "", node}, "", {{"spec", {{"unschedulable", on}}}});
-  }
   void InjectLater();
   void StopFaults();
-  void ClientsWrite();
+  void StayCalm();
   Engine* Victim();
-  std::vector<Engine*> Living() const;
   void Back(std::int64_t low_ms, std::int64_t high_ms, std::function<void()> undo);
 
   void KillEngine();
@@ -110,89 +63,74 @@ class Run {
   void CreateAgain();
   void TakeOldVolumesAway();
   bool Patch(const std::string& subresource, const Json& patch);
-  void CheckRest();
-  std::int64_t ApiWrites() const;
+  void Cordon(const std::string& node, bool on);
+  void CompactApi();
+  void StaleApi();
+  void DeleteLease();
+  void RestoreApi();
 
-  World world_;
-  Network network_;
-  History history_;
-  Engines engines_;
-  ApiServer server_;
-  Checker checker_;
-  Cluster cluster_;
-  Clients clients_;
+  const bool old_records_;
+  std::optional<model::NodeGroupRecord> backup_record_;
   bool with_storage_ = false;
   int tests_ = 0;
-  OperatorFaults faults_;
-  std::vector<std::unique_ptr<SimOperator>> operators_;
   std::vector<Kind> kinds_;
   bool faults_on_ = false;
   std::int64_t fault_gap_ms_max_ = 8000;
 };
 
-bool Run::RunUntil(MonoMs end, bool (Run::*done)() const) {
-  while (world_.Now() < end) {
-    if ((this->*done)()) return true;
-    if (!world_.RunOne()) return false;
-    checker_.AfterEvent();
-  }
-  return (this->*done)();
-}
-
 SeedResult Run::Go() {
   DrawSwarm();
   with_storage_ = world_.Chance(0.25);
-  (void)server_.Create(kGroups, "default", GroupObject(with_storage_));
-  for (auto& one : operators_) one->Start();
-  ClientsWrite();
-  clients_.Start();
+  CreateGroup(with_storage_);
+  StartOperators();
+  StartClients();
+  const auto served = [this] { return IsServed(); };
+  const auto whole = [this] { return IsWhole(); };
   SeedResult result;
   const bool disturbed_birth = world_.Chance(0.3);
+  const MonoMs begin = world_.Now();
   if (!disturbed_birth) {
     const OperatorFaults drawn = faults_;
     faults_ = OperatorFaults{};
-    result.came_up = RunUntil(world_.Now() + kBringUpMs, &Run::IsWhole);
+    result.came_up = RunUntil(world_.Now() + kBringUpMs, whole);
     faults_ = drawn;
   }
-  const MonoMs start = world_.Now();
   faults_on_ = true;
   InjectLater();
-  RunUntil(start + world_.Between(20'000, 90'000), &Run::Never);
+  RunFor(world_.Between(20'000, 90'000));
   StopFaults();
   const MonoMs calm = world_.Now();
-  result.served = RunUntil(calm + kServedWithinMs, &Run::IsServed);
+  result.served = RunUntil(calm + kServedWithinMs, served);
   if (result.served) result.served_after_ms = world_.Now() - calm;
-  result.whole = RunUntil(calm + kWholeWithinMs, &Run::IsWhole);
-  RunUntil(world_.Now() + kSettleMs, &Run::Never);
-  if (result.whole) CheckRest();
+  result.whole = RunUntil(calm + kWholeWithinMs, whole);
+  RunFor(kSettleMs);
   result.served = result.served && IsServed();
   result.needs_human = !result.served && checker_.Stalled();
+  if (result.whole) StayCalm();
   if (disturbed_birth) result.came_up = result.served;
   result.violations = checker_.violations();
   result.events = world_.event_count();
   result.trace_hash = world_.trace_hash();
-  result.virtual_ms = world_.Now() - start;
+  result.virtual_ms = world_.Now() - begin;
   result.counters = checker_.counters();
+  const auto failovers = result.counters.find("failovers");
+  if (failovers != result.counters.end()) result.failovers = failovers->second;
   result.picture = checker_.Picture();
   return result;
 }
 
-// Everything is as wanted: after a while nobody is left behind, and nothing is written any more.
-void Run::CheckRest() {
-  if (!world_.Chance(0.3)) return;
-  RunUntil(world_.Now() + kCalmMs, &Run::Never);
+// Once all is repaired the group rests: always for a moment, in some seeds for long.
+void Run::StayCalm() {
+  const bool is_long = world_.Chance(kLongCalmChance);
+  const std::int64_t ms = is_long ? world_.Between(20 * kMinuteMs, 60 * kMinuteMs)
+                                  : world_.Between(10'000, 40'000);
+  RunFor(kSettleToRestMs);
   clients_.CheckNobodyIsStuck(kStuckMs);
-  const std::int64_t before = ApiWrites();
-  RunUntil(world_.Now() + kRestMs, &Run::Never);
-  if (const std::int64_t written = ApiWrites() - before; written > 0) {
-    checker_.Fault("quiet", std::to_string(written) + " API writes at rest");
-  }
-}
-
-std::int64_t Run::ApiWrites() const {
-  std::int64_t writes = 0;
-  for (const auto& one : operators_) writes += one->api_writes();
-  return writes;
+  checker_.Count(is_long ? "calm for long" : "calm for a moment");
+  // Half-open watches, which only the idle limit finds, are no reason to write.
+  if (is_long) faults_.watch.hang = world_.Chance(0.5) ? 0.2 : 0;
+  StayQuiet(ms);
+  faults_.watch.hang = 0;
 }
 
 // ---------------------------------------------------------------- what goes wrong
@@ -217,8 +155,13 @@ void Run::DrawSwarm() {
             {"TestFailover", &Run::TestFailover, false},
             {"replicas scaled", &Run::Scale, false},
             {"status wiped", &Run::WipeStatus, false},
-            {"group made anew", &Run::MakeAnew, false}};
+            {"group made anew", &Run::MakeAnew, false},
+            {"API history compacted", &Run::CompactApi, false},
+            {"API server that lags", &Run::StaleApi, false},
+            {"Lease deleted", &Run::DeleteLease, false},
+            {"API store set back", &Run::RestoreApi, false}};
   for (Kind& kind : kinds_) kind.on = world_.Chance(0.5);
+  kinds_.back().on = world_.Chance(0.1);  // rare, and it takes much away
   kinds_[0].on = kinds_[0].on || world_.Chance(0.5);
   fault_gap_ms_max_ = world_.Chance(0.3) ? 3000 : 12'000;
   const auto sometimes = [this](double most) {
@@ -234,6 +177,10 @@ void Run::DrawSwarm() {
   faults_.pause_after_step = sometimes(0.02);
   faults_.pauses_outlive_lease = world_.Chance(0.5);
   faults_.watch.lag_ms_max = world_.Chance(0.3) ? 4000 : 100;
+  faults_.watch.refuse = sometimes(0.2);
+  faults_.watch.end = sometimes(0.02);
+  faults_.watch.hang = sometimes(0.005);
+  server_.SetServesWatchList(world_.Chance(0.8));
 }
 
 void Run::InjectLater() {
@@ -275,21 +222,6 @@ void Run::StopFaults() {
     one->LeadAnyway(false);
     one->ResetHungWatches();
   }
-}
-
-void Run::ClientsWrite() {
-  for (Engine* engine : Living()) {
-    if (engine->Write()) checker_.Count("acknowledged writes");
-  }
-  world_.After(kWriteEveryMs, [this] { ClientsWrite(); });
-}
-
-std::vector<Engine*> Run::Living() const {
-  std::vector<Engine*> living;
-  for (const auto& engine : engines_.all()) {
-    if (engine->alive()) living.push_back(engine.get());
-  }
-  return living;
 }
 
 Engine* Run::Victim() {
@@ -394,6 +326,10 @@ void Run::ForceDeletePod() {
   (void)server_.Delete({kPods, "default", engine->name()}, {engine->pod_uid(), ""}, 0);
 }
 
+void Run::Cordon(const std::string& node, bool on) {
+  (void)server_.MergePatch({kNodes, "", node}, "", {{"spec", {{"unschedulable", on}}}});
+}
+
 void Run::DrainNode() {
   Engine* engine = Victim();
   if (engine == nullptr || network_.IsCut("api")) return;
@@ -418,7 +354,7 @@ void Run::Flap(const std::string& node, int times) {
 }
 
 bool Run::Patch(const std::string& subresource, const Json& patch) {
-  return server_.MergePatch({kGroups, "default", "web-cache"}, subresource, patch).has_value();
+  return server_.MergePatch(group_ref_, subresource, patch).has_value();
 }
 
 void Run::AskForPrimary() {
@@ -451,25 +387,57 @@ void Run::WipeStatus() {
 // Deleted and made again under the same name; a human takes the kept volumes away later.
 void Run::MakeAnew() {
   if (network_.IsCut("api") || !with_storage_ || world_.Chance(0.7)) return;
-  if (server_.Delete({kGroups, "default", "web-cache"}, {}, -1)) CreateAgain();
+  if (server_.Delete(group_ref_, {}, -1)) CreateAgain();
 }
 
 void Run::CreateAgain() {
   world_.After(world_.Between(500, 3000), [this] {
-    if (!server_.Create(kGroups, "default", GroupObject(true))) return CreateAgain();
+    if (GroupExists()) return CreateAgain();
+    CreateGroup(true);
     world_.After(world_.Between(3000, 9000), [this] { TakeOldVolumesAway(); });
   });
 }
 
 void Run::TakeOldVolumesAway() {
   const kube::ResourceType claims{"", "v1", "persistentvolumeclaims", true};
-  const auto group = server_.Get({kGroups, "default", "web-cache"});
+  const auto group = server_.Get(group_ref_);
   const std::string uid = group ? Str(At(*group, {"metadata", "uid"})) : "";
   for (const Json& claim : server_.Objects(claims.resource)) {
     const Json& labels = At(claim, {"metadata", "labels"});
     if (Str(Child(labels, "regroup.dev/group-uid")) == uid) continue;
     (void)server_.Delete({claims, "default", Str(At(claim, {"metadata", "name"}))}, {}, 0);
   }
+}
+
+void Run::CompactApi() {
+  server_.Compact();
+  // Who is cut off now finds its version gone when it comes back.
+  if (world_.Chance(0.5)) CutOperator();
+}
+
+// The API server behind the operators' watches is seconds behind; live reads are not.
+void Run::StaleApi() {
+  faults_.watch.stale_ms = world_.Between(500, 8000);
+  Back(2000, 20'000, [this] { faults_.watch.stale_ms = 0; });
+}
+
+void Run::DeleteLease() {
+  if (network_.IsCut("api")) return;
+  const kube::ObjectRef ref{{"coordination.k8s.io", "v1", "leases", true}, "regroup-system",
+                            "regroup"};
+  (void)server_.Delete(ref, {}, -1);
+}
+
+// First a backup is made, and some time later the store is set back to it.
+void Run::RestoreApi() {
+  if (!GroupExists()) return;
+  const model::NodeGroupRecord record = Stored().record;
+  if (!server_.HasBackup() || world_.Chance(0.3)) {
+    backup_record_ = record;
+    return server_.Backup();
+  }
+  if (old_records_ || backup_record_ == record) return server_.Restore();
+  checker_.Count("store not set back: the record has changed");
 }
 
 }  // namespace

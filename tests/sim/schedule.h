@@ -9,18 +9,15 @@
 #include <string>
 #include <vector>
 
-#include "operator/model/plan.h"
-#include "tests/sim/checker.h"
+#include "tests/sim/scene.h"
 
 namespace regroup::sim {
 
-struct SeedOptions {
-  model::PlanOptions plan;
-  bool print_trace = false;
-};
+using SeedOptions = SceneOptions;
 
 struct SeedResult {
-  std::vector<Violation> violations;  // of S1, S3 and S6
+  std::vector<Violation> violations;
+  std::int64_t failovers = 0;
   bool came_up = false;               // served before the first timed fault, or in the end
   bool served = false;                // within 60 s after the last fault
   bool needs_human = false;           // not served, and the condition Stalled says why

@@ -45,13 +45,12 @@ SimOperator::SimOperator(std::string host, World* world, Network* network, Engin
     : host_(std::move(host)), world_(world), network_(network), engines_(engines),
       server_(server), checker_(checker), faults_(faults), plan_options_(plan_options),
       step_fault_(step_fault) {
-  server_->Follow(
-      [this](const std::shared_ptr<const Commit>& commit) {
-        if (process_ != nullptr) process_->watch.OnCommit(commit);
-      },
-      [this] {
-        if (process_ != nullptr) process_->watch.LoseAll();
-      });
+  server_->OnCommit([this](const std::shared_ptr<const Commit>& commit) {
+    if (process_ != nullptr) process_->watch.OnCommit(commit);
+  });
+  server_->OnRestart([this] {
+    if (process_ != nullptr) process_->watch.LoseAll();
+  });
 }
 
 // Runs `step` later, in the same process or not at all.
@@ -64,6 +63,7 @@ void SimOperator::After(std::int64_t ms, void (SimOperator::*step)()) {
 // A stopped process does nothing until it goes on; then it does what it was about to do.
 bool SimOperator::Stopped(void (SimOperator::*step)()) {
   if (world_->Now() >= process_->awake_at) return false;
+  process_->slept = true;
   After(process_->awake_at - world_->Now(), step);
   return true;
 }
@@ -142,7 +142,7 @@ void SimOperator::StartReflector(reconcile::Watched kind) {
   };
   kube::ReflectorSink sink;
   sink.on_replace = [this, kind, wake_all](const kube::ListedSet& set) {
-    checker_->Count("lists");
+    checker_->Count(server_->serves_watch_list() ? "lists" : "list by pages");
     if (set.rewound) Rewound();
     wake_all(process_->caches.Replace(kind, set, world_->Now()));
   };
@@ -153,6 +153,9 @@ void SimOperator::StartReflector(reconcile::Watched kind) {
   };
   sink.on_restart = [this](const Error& error) {
     checker_->Count("watch restarts: " + std::string(ToString(error.code)));
+    if (error.message == kube::Silence().message) {
+      checker_->Count("watch silent until the idle limit");
+    }
   };
   const reconcile::WatchedType watched = reconcile::TypeOf(kind);
   kube::ListOptions selector;
@@ -188,6 +191,14 @@ void SimOperator::LookAt(MonoMs at) {
   After(at - world_->Now(), &SimOperator::Look);
 }
 
+bool SimOperator::AnotherLeads() const {
+  const Json* lease = server_->Find({{"coordination.k8s.io", "v1", "leases", true},
+                                     "regroup-system", "regroup"});
+  const std::string holder =
+      lease == nullptr ? "" : Str(At(*lease, {"spec", "holderIdentity"}));
+  return !holder.empty() && holder != process_->election.options().identity;
+}
+
 // The worker takes the next key, as runtime::Controller does.
 void SimOperator::Look() {
   if (process_->look_at == 0 || world_->Now() < process_->look_at) return;  // an older wish
@@ -214,8 +225,19 @@ void SimOperator::Look() {
 void SimOperator::StepRound() {
   if (Stopped(&SimOperator::StepRound)) return;
   if (process_->round == nullptr) return;  // work stopped with the Lease
+  if (std::exchange(process_->slept, false) && AnotherLeads()) {
+    checker_->Count("paused leader resumed, another leads");
+  }
+  const std::int64_t lost_before = process_->worker_api.lost_replies();
+  const std::int64_t calls_before = process_->worker_api.calls();
   const bool more = process_->round->Step();
   checker_->Count("steps");
+  if (process_->worker_api.lost_replies() > lost_before) {
+    checker_->Count("lost replies");
+    if (process_->worker_api.calls() > calls_before + 1 && !process_->round->dropped()) {
+      checker_->Count("lost reply of a record read back");
+    }
+  }
   const std::int64_t cost = TakeCost();
   if (MaybeDisturb()) return;
   After(cost, more ? &SimOperator::StepRound : &SimOperator::EndRound);
@@ -224,6 +246,10 @@ void SimOperator::StepRound() {
 void SimOperator::EndRound() {
   if (Stopped(&SimOperator::EndRound)) return;
   if (process_->round == nullptr) return;
+  if (process_->round->dropped()) {
+    const bool failed = process_->round->failed();
+    checker_->Count(failed ? "rounds dropped: failed" : "rounds dropped: conflict");
+  }
   LeaveKey(process_->reconciler->End(process_->key, std::move(process_->round)));
 }
 

@@ -78,6 +78,7 @@ class SimOperator {
     bool leading = false;
     bool asking = false;  // a call about the Lease is under way
     bool ticking = false;
+    bool slept = false;   // a step of the worker waited for the end of a stop
     Result<kube::LeaseRecord> answer;
     MonoMs counted_from = 0;  // the window of the bound on retries
     std::int64_t counted_calls = 0;
@@ -96,6 +97,7 @@ class SimOperator {
   void EndRound();
   void LeaveKey(const runtime::Outcome& outcome);
   bool MaybeDisturb();
+  bool AnotherLeads() const;
   std::int64_t TakeCost();
   void BoundRetries();
 

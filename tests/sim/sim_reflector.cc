@@ -93,6 +93,7 @@ void SimReflector::End(const std::optional<Error>& error) {
 }
 
 void SimReflector::Relist() {
+  kube::BeginAnew(state_);
   End(Error{ErrorCode::kGone, "a new list was asked for", 0, 0});
 }
 

@@ -338,6 +338,15 @@ TEST_F(Votes, ATakenLeaseEndsItAtOnce) {
   EXPECT_EQ(Read(Held("you", "3"), 7020).call, Call::kReplace);
 }
 
+TEST_F(Votes, ADeletedLeaseThatAnotherMadeAgainEndsIt) {
+  Lead(1000);
+  EXPECT_EQ(election_.Begin(2000, 0).call, Call::kReplace);
+  const Error none{ErrorCode::kNotFound, "", 404, 0};
+  EXPECT_EQ(election_.OnAnswer(tl::unexpected(none), 2010, 0).call, Call::kRead);
+  EXPECT_EQ(election_.OnAnswer(Held("you", "9"), 2020, 0).call, Call::kNone);
+  EXPECT_FALSE(election_.leading());
+}
+
 TEST_F(Votes, AnAnswerThatComesAfterTheDeadlineGivesNothing) {
   EXPECT_EQ(Read(Held("", "1"), 1000).call, Call::kReplace);
   EXPECT_EQ(election_.OnAnswer(Held("me", "2"), 9000, 0).call, Call::kNone);
