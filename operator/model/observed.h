@@ -75,6 +75,8 @@ struct EngineView {
   std::string fin_run_id;
   MonoMs fin_at = 0;
   MonoMs refused_at = 0;             // the last refusal after that FIN; 0: none
+  // Of our live control connection; 0: none. Another operator's change of the engine ends it.
+  std::uint64_t control_token = 0;
   bool busy = false;                 // -BUSY: alive, in a script
 };
 
@@ -168,6 +170,7 @@ struct Memory {
     std::string run_id;
     MonoMs at = 0;
     std::int64_t offset = 0;  // of the INFO inside the transaction
+    std::uint64_t token = 0;  // of the connection that it was made on
   };
   std::map<std::string, Ack> fenced;            // by UID; rule proof (b), and detaches
   std::map<std::string, int> clients_cut;       // by UID: steps of old-clients done

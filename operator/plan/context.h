@@ -77,11 +77,13 @@ inline model::EngineEffect ChangeOf(const model::Member& member, model::EngineCh
   effect.reason = std::move(reason);
   return effect;
 }
-// A fence or detach that this leadership made. Void for another process, and once a younger INFO
-// shows that the member was told to follow again.
+// A fence or detach that this leadership made. Void for another process, once a younger INFO shows
+// that the member was told to follow again, and once the connection that it was made on is gone:
+// another operator may have undone and done it since.
 inline const model::Memory::Ack* AckOf(const model::Observed& seen, const model::Member& member) {
   const auto found = seen.memory.fenced.find(member.uid);
   if (found == seen.memory.fenced.end() || found->second.run_id != RunOf(member)) return nullptr;
+  if (found->second.token != member.engine.control_token) return nullptr;
   const bool undone = member.engine.facts_at > found->second.at && !member.engine.facts->fenced();
   return undone ? nullptr : &found->second;
 }

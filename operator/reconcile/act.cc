@@ -69,7 +69,7 @@ std::int64_t OffsetIn(const redis::CommandReply& reply) {
 namespace {
 
 model::Memory::Ack AckOf(const model::EngineEffect& effect, const redis::CommandReply& reply) {
-  return {effect.run_id, reply.answered_at, OffsetIn(reply)};
+  return {effect.run_id, reply.answered_at, OffsetIn(reply), reply.token};
 }
 
 Result<void> Simply(const Result<Json>& result) {

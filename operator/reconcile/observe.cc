@@ -225,6 +225,7 @@ model::EngineView EngineViewOf(const redis::MemberFacts& facts) {
   view.fin_run_id = facts.fin_run_id;
   view.fin_at = facts.fin_at;
   view.refused_at = facts.refused_at;
+  view.control_token = facts.control_token;
   view.busy = facts.busy;
   return view;
 }

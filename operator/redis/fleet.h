@@ -56,6 +56,8 @@ struct MemberFacts {
   MonoMs fin_at = 0;
   MonoMs refused_at = 0;           // connection refused after that FIN, same address; 0: none yet
   bool busy = false;
+  // Of the live control connection; 0: there is none. Whoever else changes the engine ends it.
+  std::uint64_t control_token = 0;
 };
 
 // One authenticated control connection. A command is accepted only on the very connection that the
@@ -78,6 +80,7 @@ struct Command {
 struct CommandReply {
   std::vector<std::string> replies;
   MonoMs answered_at = 0;
+  std::uint64_t token = 0;  // of the session that it was executed on
 };
 
 class Fleet {

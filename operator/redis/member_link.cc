@@ -187,7 +187,7 @@ void MemberLink::Prepare(std::int64_t timeout_ms, SessionFn done) {
     done(Session{target_.uid, control_token_});
     return;
   }
-  if (control_) control_->Close();
+  if (control_) DropControl();
   const std::uint64_t token = next_token++;
   auto self = shared_from_this();
   auto told = std::make_shared<bool>(false);
@@ -208,7 +208,7 @@ void MemberLink::Prepare(std::int64_t timeout_ms, SessionFn done) {
                   });
   };
   events.on_end = [self, token, once](Ended how) {
-    if (self->control_token_ == token) self->control_token_ = 0;
+    if (self->control_token_ == token) self->ForgetControl();
     once(how == Ended::kDenied
              ? Result<Session>(Fail(ErrorCode::kForbidden, "the engine refused our credentials"))
              : Result<Session>(Fail(ErrorCode::kUnavailable, "no control connection")));
@@ -233,7 +233,8 @@ void MemberLink::FinishPrepare(const std::shared_ptr<Connection>& control, std::
     return;
   }
   control_run_id_ = busy ? kBusyRun : text.substr(at + 7, text.find('\r', at) - at - 7);
-  control_token_ = token;
+  control_token_ = facts_.control_token = token;
+  hooks_.publish(facts_);
   done(Session{target_.uid, token});
 }
 
@@ -247,9 +248,7 @@ void MemberLink::Execute(const Command& command, std::int64_t timeout_ms, Comman
                      command.expected_run_id == control_run_id_ ||
                      (command.alone && control_run_id_ == kBusyRun);
   if (!meant) {
-    control_->Close();
-    control_.reset();
-    control_token_ = 0;
+    DropControl();
     done(Fail(ErrorCode::kConflict, "another process answers there"));
     return;
   }
@@ -262,13 +261,14 @@ void MemberLink::Execute(const Command& command, std::int64_t timeout_ms, Comman
   bytes += EncodeCommand({"EXEC"});
   auto self = shared_from_this();
   control_->Send(bytes, command.transaction.size() + 2, timeout_ms,
-                 [self, done](Result<std::vector<Reply>> replies) {
+                 [self, done, token = control_token_](Result<std::vector<Reply>> replies) {
                    if (!replies) {
                      done(tl::unexpected<Error>(replies.error()));
                      return;
                    }
                    CommandReply answer;
                    answer.answered_at = self->clock_.Now();
+                   answer.token = token;
                    const Reply& exec = replies->back();
                    if (!exec.is_array) answer.replies.push_back("-" + exec.text);
                    for (const Reply& reply : exec.elements) {
@@ -307,7 +307,12 @@ void MemberLink::ExecuteAlone(const std::vector<std::string>& words, std::int64_
 void MemberLink::DropControl() {
   if (control_) control_->Close();
   control_.reset();
-  control_token_ = 0;
+  ForgetControl();
+}
+
+void MemberLink::ForgetControl() {
+  control_token_ = facts_.control_token = 0;
+  hooks_.publish(facts_);
 }
 
 }  // namespace regroup::redis

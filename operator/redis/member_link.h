@@ -44,6 +44,7 @@ class MemberLink : public std::enable_shared_from_this<MemberLink> {
   void CheckOverdue();
   void OnInfoReply(Result<std::vector<Reply>> replies);
   void Apply(const Wake& wake);
+  void ForgetControl();
   ConnectionOptions OptionsFor(bool control, std::int64_t timeout_ms) const;
   void ExecuteAlone(const std::vector<std::string>& words, std::int64_t timeout_ms,
                     CommandFn done);

@@ -53,7 +53,11 @@ void FakeFleet::Poke(const std::string& group) {
 std::map<std::string, redis::MemberFacts> FakeFleet::Facts(const std::string& group) const {
   std::map<std::string, redis::MemberFacts> facts;
   for (const auto& [key, member] : members_) {
-    if (member.group == group) facts[member.target.uid] = member.facts;
+    if (member.group != group) continue;
+    redis::MemberFacts& known = facts[member.target.uid] = member.facts;
+    const auto& control = member.control;
+    const bool live = control && control->engine->HasControl(control->connection);
+    known.control_token = live ? control->token : 0;
   }
   return facts;
 }
@@ -266,6 +270,7 @@ Result<redis::CommandReply> FakeFleet::ExecuteOne(const std::string& group,
   }
   reply.replies = engine->Transaction(control.connection, command.transaction);
   reply.answered_at = world().Now();
+  reply.token = member->control->token;
   if (!network.Passes(engine->node(), host_) || world().Chance(faults_->lost_reply)) {
     return Unknown(*member, timeout_ms);
   }

@@ -307,7 +307,7 @@ World& World::Still(int index, std::int64_t ms) {
 }
 
 World& World::Ack(int index, MonoMs when, std::int64_t offset) {
-  seen.memory.fenced[Uid(index)] = {facts(index).run_id, when, offset};
+  seen.memory.fenced[Uid(index)] = {facts(index).run_id, when, offset, engine(index).control_token};
   return *this;
 }
 
