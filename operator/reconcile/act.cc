@@ -346,10 +346,12 @@ std::string FailureOf(const redis::CommandReply& reply) {
 void Remember(model::Memory& memory, const model::Observed& seen,
               const model::EngineEffect& effect, const redis::CommandReply& reply) {
   const model::Member* member = seen.FindMember(effect.uid);
-  const auto& suspects = seen.group.record.suspects;
-  const bool was_primary =
-      (member != nullptr && member->engine.facts && member->engine.facts->is_primary) ||
-      std::find(suspects.begin(), suspects.end(), effect.uid) != suspects.end();
+  // A suspect that restarted takes no writes, but the endpoint led to it until it moved: a client
+  // that came meanwhile would stay there and hear READONLY for ever.
+  const std::vector<std::string>& suspects = seen.group.record.suspects;
+  const bool served = std::find(suspects.begin(), suspects.end(), effect.uid) != suspects.end() ||
+                      (member != nullptr && member->engine.facts &&
+                       member->engine.facts->is_primary);
   switch (effect.change) {
     case EngineChange::kDetach:
       memory.fenced[effect.uid] = AckOf(effect, reply);
@@ -358,7 +360,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       memory.fenced[effect.uid] = AckOf(effect, reply);
       memory.applied_parameters[effect.run_id].erase("replica-serve-stale-data");
       memory.applied_parameters[effect.run_id].erase("repl-timeout");
-      if (was_primary) {
+      if (served) {
         memory.demoted_at[effect.uid] = reply.answered_at;
         memory.clients_cut[effect.uid] = 0;
       }

@@ -37,8 +37,9 @@ void Clients::OnChange(const Change& change) {
     const Json& addresses = Child(endpoints[0], "addresses");
     if (addresses.is_array() && !addresses.empty()) address_ = Str(addresses[0]);
   }
-  changed_at_ = world_->Now();
   for (std::size_t i = 0; i < seats_.size(); ++i) {
+    const bool behind = seats_[i].target != address_;
+    if (behind && seats_[i].behind_since == 0) seats_[i].behind_since = world_->Now();
     const std::int64_t lag_ms = world_->Chance(0.05)  ? world_->Between(1000, 4000)
                                 : world_->Chance(0.2) ? world_->Between(100, 1000)
                                                       : world_->Between(5, 60);
@@ -57,7 +58,9 @@ void Clients::Learn(std::size_t index) {
   seat.target = address_;
   // A declared limit: clients are cut off up to 5 s after a demotion; whoever comes by a proxy that
   // is further behind, on a node that was cut off, stays until it gives up by itself.
-  if (world_->Now() - changed_at_ > kLastCutMs && seat.engine != nullptr) {
+  const bool late = seat.behind_since > 0 && world_->Now() - seat.behind_since > kLastCutMs;
+  seat.behind_since = 0;
+  if (late && seat.engine != nullptr) {
     checker_->Count("note: a proxy learned of a change after the last cut of clients");
     Drop(seat);
   }

@@ -26,6 +26,7 @@ class Clients {
   struct Seat {  // a node's proxy and its client
     std::string node;
     std::string target;     // where the proxy sends new connections; empty: nowhere
+    MonoMs behind_since = 0;  // since when it sends to another address than the slice's; 0: not
     MonoMs proxy_due = 0;   // when it learns of the slice's last change
     Engine* engine = nullptr;
     std::uint64_t connection = 0;
@@ -45,7 +46,6 @@ class Clients {
   Engines* engines_;
   Checker* checker_;
   std::string address_;  // in the primary's slice now
-  MonoMs changed_at_ = 0;
   std::vector<Seat> seats_;
 };
 

@@ -20,7 +20,7 @@ from faults import table  # noqa: E402
 from faults.rows import ROWS, UNMADE  # noqa: E402
 from faults.runner import NAMESPACE, Outcome, Runner, log_file  # noqa: E402
 from faults.scenario import Scenario  # noqa: E402
-from harness import ROOT, Cluster  # noqa: E402
+from harness import ROOT, TROUBLE, Cluster  # noqa: E402
 from operator_control import Operator  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "failure-modes.md"
@@ -105,7 +105,12 @@ def main() -> int:
         return 0
     scale = args.scale or (1.0 if args.all or args.k else QUICK_SCALE)
     begin = time.monotonic()
-    done = run(rows, scale, args.write)
+    try:
+        done = run(rows, scale, args.write)
+    except (*TROUBLE, AssertionError) as error:
+        print(f"the cluster is not fit for a run: {error}\n`./dev cluster up && ./dev deploy` first",
+              file=sys.stderr)
+        return 1
     bad = [(row, one) for row, one in done if one.row.violations != "none"]
     known = [row.name for row, _ in bad if row.shortfall]
     print(f"\n{len(done)} rows in {(time.monotonic() - begin) / 60:.1f} min")

@@ -239,6 +239,11 @@ def notes_of(evidence: Evidence) -> list[str]:
     gone = {name: count for name, count in evidence.kinds_lost.items() if count}
     if gone:
         notes.append("other clients lost " + ", ".join(f"{name} {n}" for name, n in gone.items()))
+    told = sorted({text.partition("(")[2].partition(":")[0]
+                   for when, text in evidence.history.conditions
+                   if text.startswith("Ready=") and when >= evidence.fault_at})
+    if told:
+        notes.append("Ready was false for " + ", ".join(told))
     reasons = sorted({event.split(":")[0] for event in evidence.events})
     if reasons:
         notes.append("Events: " + ", ".join(reasons))

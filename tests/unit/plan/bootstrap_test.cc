@@ -47,12 +47,12 @@ TEST(NoRecord, Rows) {
       {"one writer is adopted", 3,
        [](World& w) { w.Unrecorded(); w.AsPrimary(2); },
        {"promote 002", "event Adopted"},
-       "e1 primary=002 guard=off inSync= members=001,002,003 suspects= lineage= "
+       "e1 primary=002 guard=off inSync= members=001,002,003 suspects=001,003 lineage= "
        "transition=>002:Adopted"},
       {"one fenced holder is adopted", 3,
        [](World& w) { w.Unrecorded(); w.facts(3).keys = 5; },
        {"promote 003", "event Adopted"},
-       "e1 primary=003 guard=off inSync= members=001,002,003 suspects= lineage= "
+       "e1 primary=003 guard=off inSync= members=001,002,003 suspects=001,002 lineage= "
        "transition=>003:Adopted"},
       {"a writer wins over holders that are fenced", 3,
        [](World& w) { w.Unrecorded(); w.AsPrimary(2); w.facts(3).keys = 5; },
@@ -66,7 +66,7 @@ TEST(NoRecord, Rows) {
       {"a record older than the slice: adopted above the slice's epoch", 3,
        [](World& w) { w.seen.primary_slice.epoch = 9; },
        {"promote 001", "event Adopted"},
-       "e10 primary=001 guard=off inSync= members=001,002,003 suspects= lineage= "
+       "e10 primary=001 guard=off inSync= members=001,002,003 suspects=002,003 lineage= "
        "transition=001>001:Adopted"},
       {"a record older than the slice, somebody silent: wait", 3,
        [](World& w) { w.seen.primary_slice.epoch = 9; w.Lose(2, 50); }, {}, "-"},

@@ -178,13 +178,13 @@ CALM = Expect("nothing happens to the group, no write fails", 0.5, (0, 0), resta
               refused=False)
 
 ROWS = [
-    Scenario("api-killed", "11", "the API server killed for 5 min", CALM,
+    Scenario("api-killed", "11", "the API server killed, for 5 min in a full run", CALM,
              outage("apiserver", "stop", "start", 300), quick=True),
-    Scenario("api-paused", "11", "the API server stands still for 5 min", CALM,
+    Scenario("api-paused", "11", "the API server stands still, for 5 min in a full run", CALM,
              outage("apiserver", "pause", "resume", 300)),
-    Scenario("etcd-killed", "11", "etcd killed for 1 min", CALM,
+    Scenario("etcd-killed", "11", "etcd killed, for 1 min in a full run", CALM,
              outage("etcd", "stop", "start", 60)),
-    Scenario("etcd-paused", "11", "etcd stands still for 1 min", CALM,
+    Scenario("etcd-paused", "11", "etcd stands still, for 1 min in a full run", CALM,
              outage("etcd", "pause", "resume", 60)),
     Scenario("api-killed-then-primary", "11", "kill -9 of the primary while the API server is away",
              Expect("no failover without the API; then at once", 45.0), killed_in_outage),
