@@ -181,6 +181,7 @@ struct Memory {
   std::map<std::string, MonoMs> ready_since;       // by node: Ready without a break since then
   std::map<std::string, MonoMs> vanished_since;    // by UID: a member whose pod object is gone
   std::map<std::string, MonoMs> shut_at;  // by run id or pod UID: when its end was last asked for
+  MonoMs slice_written_at = 0;            // when an endpoint slice was last written
   MonoMs switch_given_up_at = 0;          // when a switchover last went back; 0: none did
   // The transition under way, for the stages' times; 0 where another leader did it.
   std::string decided_id;

@@ -27,6 +27,7 @@ constexpr std::int64_t kFastMs = 10;
 constexpr std::int64_t kCloseBytes = std::int64_t{8} << 20;
 constexpr std::int64_t kCatchUpMs = 1000;    // from the fence to the promotion; then it goes back
 constexpr std::int64_t kLostMs = 1120;       // a member that missed one answer at rest
+constexpr std::int64_t kProxySyncMs = 1'200; // kube-proxy's minSyncPeriod, and the way to it
 constexpr std::int64_t kTryAgainMs = 10'000; // after a switchover that went back
 
 struct Wish {
@@ -86,13 +87,17 @@ void WaitForWish(Context& context, const Wish& wish) {
                     Missing(context, wish.to) + ".";
 }
 
-// A member that has just lost the role gets it back by the spec's wish only after the cool-down,
-// and a switchover that went back is not tried again at once.
+// A kube-proxy that has just synced waits a second before it does so again, and the old primary
+// serves meanwhile. A member that has just lost the role gets it back by the spec's wish only after
+// the cool-down, and a switchover that went back is not tried again at once.
 std::int64_t PauseMs(const Context& context, const Wish& wish) {
   const model::Memory& memory = context.seen.memory;
   std::int64_t left_ms = 0;
+  if (memory.slice_written_at > 0) {
+    left_ms = memory.slice_written_at + kProxySyncMs - context.seen.now;
+  }
   if (memory.switch_given_up_at > 0) {
-    left_ms = memory.switch_given_up_at + kTryAgainMs - context.seen.now;
+    left_ms = std::max(left_ms, memory.switch_given_up_at + kTryAgainMs - context.seen.now);
   }
   const auto& last = context.record().last_failover;
   if (wish.reason == kRequested && last && !last->planned) {

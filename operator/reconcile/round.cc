@@ -267,6 +267,7 @@ void Round::Object() {
   Result<void> done = Perform(ports_, options_, seen_, secrets_, effect);
   if (done) {
     const auto* slice = std::get_if<model::WriteSlice>(&effect);
+    if (slice != nullptr) state_.memory.slice_written_at = ports_.clock->Now();
     if (slice != nullptr && slice->kind == model::SliceKind::kPrimary) {
       state_.memory.endpoint_at = ports_.clock->Now();
     }

@@ -79,6 +79,12 @@ TEST(Planned, WhenItBegins) {
          w.record().last_failover->automatic_wall_ms = kWallNow - 4000;
        },
        {}},
+      {"an endpoint that was written a moment ago: kube-proxy would wait, so the role waits", 3,
+       [](World& w) {
+         w.node(1).draining = true;
+         w.seen.memory.slice_written_at = kNow - 600;
+       },
+       {}},
       {"a switchover that went back is not tried again at once", 3,
        [](World& w) {
          w.node(1).draining = true;
