@@ -182,7 +182,9 @@ void PlanOldClients(Context& context) {
     const auto found = context.seen.memory.clients_cut.find(uid);
     const int done = found == context.seen.memory.clients_cut.end() ? 0 : found->second;
     if (done >= static_cast<int>(std::size(kCutAtMs))) continue;
-    const std::int64_t due_in_ms = since + kCutAtMs[done] - context.seen.now;
+    // Kube-proxies learn of the change from the endpoint, which may be written after the fence.
+    const MonoMs moved = std::max(since, context.seen.memory.endpoint_at);
+    const std::int64_t due_in_ms = moved + kCutAtMs[done] - context.seen.now;
     if (due_in_ms > 0) {
       context.LookAgain(due_in_ms);
       continue;

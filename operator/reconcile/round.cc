@@ -265,12 +265,14 @@ void Round::Object() {
     return;
   }
   Result<void> done = Perform(ports_, options_, seen_, secrets_, effect);
-  if (done) {
-    const auto* slice = std::get_if<model::WriteSlice>(&effect);
-    if (slice != nullptr) state_.memory.slice_written_at = ports_.clock->Now();
-    if (slice != nullptr && slice->kind == model::SliceKind::kPrimary) {
-      state_.memory.endpoint_at = ports_.clock->Now();
+  // A write whose answer was lost may have moved the endpoint, too.
+  if (const auto* slice = std::get_if<model::WriteSlice>(&effect)) {
+    state_.memory.slice_written_at = ports_.clock->Now();
+    if (slice->kind == model::SliceKind::kPrimary) {
+      state_.memory.endpoint_at = state_.memory.slice_written_at;
     }
+  }
+  if (done) {
     const auto* gone = std::get_if<model::DeleteMember>(&effect);
     if (gone != nullptr) state_.memory.shut_at[gone->uid] = ports_.clock->Now();
     Log(LogLevel::kInfo, "done",

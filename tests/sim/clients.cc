@@ -55,6 +55,7 @@ void Clients::Learn(std::size_t index) {
     world_->After(kRetryMs, [this, index] { Learn(index); });
     return;
   }
+  if (seat.target != address_) world_->Trace("proxy on " + seat.node + " sends to " + address_);
   seat.target = address_;
   // A declared limit: clients are cut off up to 5 s after a demotion; whoever comes by a proxy that
   // is further behind, on a node that was cut off, stays until it gives up by itself.
@@ -79,6 +80,7 @@ void Clients::Connect(Seat& seat) {
   Engine* engine = engines_->Alive(seat.target, kPort);
   if (engine == nullptr || engine->frozen()) return;
   if (!network_->BothWays(seat.node, engine->node())) return;
+  world_->Trace("client on " + seat.node + " connects to " + engine->Describe());
   seat.engine = engine;
   seat.connection = engine->OpenClient();
   seat.unanswered_since = seat.refused_since = 0;
