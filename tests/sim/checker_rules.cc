@@ -47,6 +47,9 @@ void Checker::OnOperatorDelete(const kube::ObjectRef& ref,
 void Checker::CheckLastHolder(const std::string& uid) {
   const Engine* leaving = uid.empty() ? nullptr : engines_->AliveOfPod(uid);
   if (leaving == nullptr || leaving->writes() == 0) return;
+  // What a living primary lacks was given up when it was granted, not by this removal.
+  const Engine* primary = engines_->AliveOfPod(recorded_uid_);
+  if (primary != nullptr && primary->is_primary() && primary != leaving) return;
   if (primary_died_at_ > 0 && world_->Now() - primary_died_at_ < kJustDiedMs) return;
   for (const Json& group : server_->Objects("replicationgroups")) {
     if (At(group, {"metadata", "deletionTimestamp"}).is_string()) return;
