@@ -28,6 +28,11 @@ void CountFailover(Metrics& metrics, const std::string& group, const model::Last
   }
 }
 
+// Only without the rule authority: an older leader's connections, and what waits in them, live on.
+void SpareOthers(redis::Command& command) {
+  if (!command.alone) command.transaction.erase(command.transaction.begin());
+}
+
 // Only without the rule following: members that are no primary feed replicas, too.
 void FeedAnyway(redis::Command& command) {
   for (auto& words : command.transaction) {
@@ -229,6 +234,7 @@ void Round::RunEngine(const std::vector<std::size_t>& indices) {
     if (session == sessions_.end()) continue;
     commands.push_back(CommandOf(seen_.group, effect, session->second, secrets_));
     if (!options_.plan.following) FeedAnyway(commands.back());
+    if (!options_.plan.authority) SpareOthers(commands.back());
     sent.push_back(index);
   }
   if (commands.empty()) return;
