@@ -57,16 +57,18 @@ class Watch:
         self._bulk = bulk
         self._path = path
         self._on_event = on_event
+        self._version = "0"
         self.error: Exception | None = None
         threading.Thread(target=self._run, daemon=True).start()
 
     def _lines(self) -> Iterator[bytes]:
+        """Of one watch, until the server ends it, as it does with a reader that falls behind."""
         connection = self._bulk.connection()
         joint = "&" if "?" in self._path else "?"
         connection.timeout = 7200
         for _ in range(START_ATTEMPTS):
-            connection.request("GET", f"{self._path}{joint}watch=1&resourceVersion=0&timeoutSeconds=7200", None,
-                               self._bulk.headers())
+            connection.request("GET", f"{self._path}{joint}watch=1&resourceVersion={self._version}&timeoutSeconds=7200",
+                               None, self._bulk.headers())
             answer = connection.getresponse()
             if answer.status != 429:
                 break
@@ -76,12 +78,16 @@ class Watch:
             raise RuntimeError(f"watch of {self._path}: {answer.status}")
         while line := answer.readline():
             yield line
-        raise RuntimeError(f"watch of {self._path} ended")
 
     def _run(self) -> None:
         try:
-            for line in self._lines():
-                event = json.loads(line)
-                self._on_event(event["type"], event["object"])
+            while True:
+                for line in self._lines():
+                    event = json.loads(line)
+                    if event["type"] == "ERROR":  # the version is too old: everything anew
+                        self._version = "0"
+                        break
+                    self._version = event["object"]["metadata"]["resourceVersion"]
+                    self._on_event(event["type"], event["object"])
         except Exception as error:  # noqa: BLE001: the main thread asks for it
             self.error = error

@@ -94,10 +94,13 @@ int Run(const std::string& kubeconfig, const std::string& info_file) {
       });
   Commands commands(io, farm);
   commands.Read();
-  pods = std::make_unique<bench::Pods>(
-      **client, clock,
-      [&io, &farm](const bench::PodFacts& pod) { asio::post(io, [&farm, pod] { farm.Seen(pod); }); },
-      [&io, &farm](const std::string& uid) { asio::post(io, [&farm, uid] { farm.Gone(uid); }); });
+  const auto seen = [&](const bench::PodFacts& pod) {
+    asio::post(io, [&farm, pod] { farm.Seen(pod); });
+  };
+  const auto gone = [&](const std::string& uid) {
+    asio::post(io, [&farm, uid] { farm.Gone(uid); });
+  };
+  pods = std::make_unique<bench::Pods>(**client, clock, seen, gone);
   io.run();
   pods.reset();
   return 0;
