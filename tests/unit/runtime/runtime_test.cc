@@ -237,6 +237,14 @@ TEST(Store, ByGroup) {
   EXPECT_EQ(store.All().size(), 3U);
   EXPECT_EQ(store.Keys(), (std::vector<std::string>{"a", "b", "c"}));
   EXPECT_EQ(store.size(), 3U);
+  store.Put(Of("c", "u3", 2, 4, "g2"));
+  EXPECT_EQ(store.ByGroup("g1").size(), 1U) << "it belongs to another group now";
+  store.Remove("b", "u2", 3);
+  ASSERT_EQ(store.ByGroup("g2").size(), 1U);
+  EXPECT_EQ(*store.ByGroup("g2").front(), 4);
+  store.Replace({Of("d", "u4", 5, 5, "g1")}, 5);
+  EXPECT_TRUE(store.ByGroup("g2").empty());
+  EXPECT_EQ(*store.ByGroup("g1").front(), 5);
 }
 
 kube::LeaseRecord Held(const std::string& holder, const std::string& version) {
