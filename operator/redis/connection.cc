@@ -4,6 +4,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <array>
+
 namespace regroup::redis {
 
 namespace {
@@ -20,6 +22,8 @@ Ended Classify(const asio::error_code& error) {
   }
   return Ended::kOther;
 }
+
+constexpr std::size_t kReadBytes = 16 << 10;  // an INFO in one read
 
 }  // namespace
 
@@ -56,9 +60,11 @@ void Connection::OnConnected(const asio::error_code& error) {
   asio::error_code ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   if (!options_.tls) {
+    socket_.non_blocking(true, ignored);
     Authenticate();
     return;
   }
+  tls_buffer_.resize(kReadBytes);
   tls_context_ = std::make_unique<asio::ssl::context>(asio::ssl::context::tls_client);
   tls_context_->set_verify_mode(asio::ssl::verify_peer, ignored);
   tls_context_->add_certificate_authority(asio::buffer(options_.ca_pem), ignored);
@@ -117,21 +123,36 @@ void Connection::Write() {
 }
 
 void Connection::StartRead() {
-  auto done = [self = shared_from_this()](const asio::error_code& error, std::size_t size) {
-    self->OnRead(error, size);
-  };
-  if (tls_) tls_->async_read_some(asio::buffer(buffer_), done);
-  else socket_.async_read_some(asio::buffer(buffer_), done);
+  auto self = shared_from_this();
+  if (tls_) {
+    tls_->async_read_some(asio::buffer(tls_buffer_),
+                          [self](const asio::error_code& error, std::size_t size) {
+                            self->OnRead(error, {self->tls_buffer_.data(), size});
+                          });
+  } else {
+    socket_.async_wait(asio::socket_base::wait_read,
+                       [self](const asio::error_code& error) { self->OnReadable(error); });
+  }
 }
 
-void Connection::OnRead(const asio::error_code& error, std::size_t size) {
+// All connections of a thread read into one buffer: what was read is handed on before the next.
+void Connection::OnReadable(const asio::error_code& error) {
+  if (ended_) return;
+  thread_local std::array<char, kReadBytes> buffer;
+  asio::error_code failed = error;
+  const std::size_t size = error ? 0 : socket_.read_some(asio::buffer(buffer), failed);
+  if (failed == asio::error::would_block) StartRead();
+  else OnRead(failed, {buffer.data(), size});
+}
+
+void Connection::OnRead(const asio::error_code& error, std::string_view bytes) {
   if (ended_) return;
   if (error) {
     End(Classify(error), error.message());
     return;
   }
   if (events_.on_bytes) events_.on_bytes();
-  if (!decoder_.Feed({buffer_.data(), size})) {
+  if (!decoder_.Feed(bytes)) {
     End(Ended::kOther, "reply is too large");
     return;
   }

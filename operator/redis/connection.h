@@ -7,6 +7,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <asio.hpp>
@@ -67,7 +68,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void OnConnected(const asio::error_code& error);
   void Authenticate();
   void StartRead();
-  void OnRead(const asio::error_code& error, std::size_t size);
+  void OnReadable(const asio::error_code& error);
+  void OnRead(const asio::error_code& error, std::string_view bytes);
   void Deliver();
   void Write();
   void End(Ended how, const std::string& why);
@@ -80,7 +82,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<asio::ssl::stream<asio::ip::tcp::socket&>> tls_;
   asio::steady_timer connect_timer_;
   RespDecoder decoder_;
-  std::array<char, 4096> buffer_{};
+  std::vector<char> tls_buffer_;  // without TLS nothing is held for a reply that may come
   std::string out_;
   std::string writing_;
   std::deque<Pending> pending_;
