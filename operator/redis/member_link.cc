@@ -112,7 +112,9 @@ void MemberLink::Ask() {
   asked_at_ = clock_.Now();
   overdue_told_ = false;
   auto self = shared_from_this();
-  watch_->Send(EncodeCommand({"INFO"}), 1, kInfoDeadlineMs,
+  static const std::string kAsk =
+      EncodeCommand({"INFO", "server", "persistence", "replication", "keyspace"});
+  watch_->Send(kAsk, 1, kInfoDeadlineMs,
                [self](Result<std::vector<Reply>> replies) {
                  self->OnInfoReply(std::move(replies));
                });
