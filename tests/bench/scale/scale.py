@@ -13,7 +13,7 @@ import calendar
 import json
 import os
 import random
-import subprocess
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -211,6 +211,10 @@ def measure(options: argparse.Namespace) -> int:
     return 1 if missed else 0
 
 
+def _stop(*_: object) -> None:
+    raise SystemExit("stopped")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", default="10,100,1000", type=lambda text: sorted(int(n) for n in text.split(",")))
@@ -219,8 +223,9 @@ def main() -> int:
     options = parser.parse_args()
     if os.environ.get(INSIDE) != "1":
         # A network namespace without a name: it goes with its last process.
-        return subprocess.run(["unshare", "--net", "--", sys.executable, *sys.argv],
-                              env={**os.environ, INSIDE: "1"}).returncode
+        os.execvpe("unshare", ["unshare", "--net", "--", sys.executable, *sys.argv], {**os.environ, INSIDE: "1"})
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)  # whatever ends it, the `with` of measure() ends all that runs
     return measure(options)
 
 
