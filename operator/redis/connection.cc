@@ -99,12 +99,11 @@ void Connection::Send(std::string bytes, std::size_t replies, std::int64_t timeo
     done(Fail(ErrorCode::kUnavailable, "the connection has ended"));
     return;
   }
-  auto timer = std::make_shared<asio::steady_timer>(io_);
-  timer->expires_after(std::chrono::milliseconds(timeout_ms));
-  timer->async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
+  Pending& command = pending_.emplace_back(io_, replies, std::move(done));
+  command.timer.expires_after(std::chrono::milliseconds(timeout_ms));
+  command.timer.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
     if (!cancelled) self->End(Ended::kTimeout, "no reply in time");
   });
-  pending_.push_back({replies, {}, std::move(done), timeout_ms, std::move(timer)});
   out_ += bytes;
   Write();
 }
@@ -171,10 +170,10 @@ void Connection::Deliver() {
     Pending& front = pending_.front();
     front.got.push_back(std::move(**reply));
     if (front.got.size() < front.replies) continue;
-    Pending done = std::move(front);
-    pending_.pop_front();
-    done.timer->cancel();
-    done.done(std::move(done.got));
+    std::list<Pending> answered;
+    answered.splice(answered.begin(), pending_, pending_.begin());
+    front.timer.cancel();
+    front.done(std::move(front.got));
   }
 }
 
@@ -182,11 +181,11 @@ void Connection::End(Ended how, const std::string& why) {
   if (ended_) return;
   std::function<void(Ended)> on_end = std::move(events_.on_end);
   const bool timed_out = how == Ended::kTimeout;
-  std::deque<Pending> pending;
+  std::list<Pending> pending;
   pending.swap(pending_);
   Close();
   for (Pending& command : pending) {
-    command.timer->cancel();
+    command.timer.cancel();
     command.done(Fail(timed_out ? ErrorCode::kDeadlineExceeded : ErrorCode::kUnavailable, why));
   }
   if (on_end) on_end(how);
@@ -199,10 +198,10 @@ void Connection::Close() {
   connect_timer_.cancel();
   asio::error_code ignored;
   socket_.close(ignored);
-  std::deque<Pending> pending;
+  std::list<Pending> pending;
   pending.swap(pending_);
   for (Pending& command : pending) {
-    command.timer->cancel();
+    command.timer.cancel();
     command.done(Fail(ErrorCode::kUnavailable, "the connection was closed"));
   }
   events_ = {};

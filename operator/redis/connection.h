@@ -3,8 +3,8 @@
 // Thread: the Asio thread only. Lifetime: shared; callbacks hold it alive, Close() ends it.
 #pragma once
 
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -58,11 +58,12 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   struct Pending {
+    Pending(asio::io_context& io, std::size_t count, ReplyFn then)
+        : replies(count), done(std::move(then)), timer(io) {}
     std::size_t replies;
     std::vector<Reply> got;
     ReplyFn done;
-    std::int64_t timeout_ms;
-    std::shared_ptr<asio::steady_timer> timer;
+    asio::steady_timer timer;
   };
 
   void OnConnected(const asio::error_code& error);
@@ -85,7 +86,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::vector<char> tls_buffer_;  // without TLS nothing is held for a reply that may come
   std::string out_;
   std::string writing_;
-  std::deque<Pending> pending_;
+  std::list<Pending> pending_;
   bool accepted_ = false;
   bool open_ = false;
   bool ended_ = false;

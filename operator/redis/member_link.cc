@@ -158,7 +158,8 @@ void MemberLink::OnInfoReply(Result<std::vector<Reply>> replies) {
     if (pace_ != Pace::kRest) wake.wake = true;
     Apply(wake);
   }
-  Schedule(PollIntervalMs(pace_));
+  Schedule(pace_ == Pace::kRest ? UntilTurnMs(now, std::hash<std::string>()(target_.uid))
+                                : PollIntervalMs(pace_));
 }
 
 void MemberLink::Apply(const Wake& wake) {

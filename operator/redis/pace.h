@@ -17,6 +17,16 @@ inline std::int64_t PollIntervalMs(Pace pace) {
   return 1000;
 }
 
+// At rest each member has its turn in the second, and many share one: thousands of members wake the
+// thread twenty times a second, not thousands of times. `spread` is any number of the member's own.
+inline std::int64_t UntilTurnMs(MonoMs now, std::uint64_t spread) {
+  constexpr std::int64_t kTurnMs = 50;
+  const std::int64_t period_ms = PollIntervalMs(Pace::kRest);
+  const auto turns = static_cast<std::uint64_t>(period_ms / kTurnMs);
+  const std::int64_t turn_ms = static_cast<std::int64_t>(spread % turns) * kTurnMs;
+  return period_ms - (now + period_ms - turn_ms) % period_ms;
+}
+
 // How long until a refused or lost connection is tried again.
 inline std::int64_t ReconnectDelayMs(Pace pace, int failures) {
   if (pace == Pace::kUrgent) return 20;

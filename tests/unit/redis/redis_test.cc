@@ -353,6 +353,17 @@ TEST(Track, HowAnAttemptFails) {
   EXPECT_EQ(facts.reach, Reach::kAnswering);
 }
 
+TEST(Pace, AMembersTurnComesOnceASecond) {
+  for (const std::uint64_t spread : {0ULL, 7ULL, 19ULL, 12'345ULL}) {
+    const MonoMs first = 1'000'003 + UntilTurnMs(1'000'003, spread);
+    EXPECT_LE(first, 1'001'003);
+    EXPECT_EQ(first % 50, 0);
+    EXPECT_EQ(UntilTurnMs(first, spread), 1000) << "asked, and nothing has passed yet";
+    EXPECT_EQ(UntilTurnMs(first + 3, spread), 997) << "a late answer does not shift it";
+  }
+  EXPECT_NE(UntilTurnMs(0, 1), UntilTurnMs(0, 2));
+}
+
 TEST(Pace, AtRestInfoOnceASecondAndNothingElse) {
   EXPECT_EQ(PollIntervalMs(Pace::kRest), 1000);
   EXPECT_EQ(PollIntervalMs(Pace::kSuspect), 100);
