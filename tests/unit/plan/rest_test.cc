@@ -16,8 +16,18 @@ TEST(Quiet, AtRestNothingIsPlanned) {
     EXPECT_EQ(Joined(EffectsOf(plan)), "");
     EXPECT_EQ(RecordOf(plan), "-");
     EXPECT_EQ(plan.attention, model::Attention::kRest);
-    EXPECT_EQ(plan.requeue_ms, 1000);
+    EXPECT_EQ(plan.requeue_ms, 10'000);
   }
+}
+
+TEST(Quiet, WhatTimeAloneChangesIsLookedForOnceASecond) {
+  World lost;
+  lost.RemoveMember(3);
+  EXPECT_LE(lost.Make().requeue_ms, 1000) << "not whole";
+  World young;
+  young.seen.group.record.primary->container_id.clear();
+  young.pod(1).running = false;
+  EXPECT_EQ(young.Make().requeue_ms, 1000) << "its container is recorded after some seconds";
 }
 
 TEST(Quiet, TheViewIsTheSameAtTwoMoments) {
