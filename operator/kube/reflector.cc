@@ -35,7 +35,7 @@ struct Reflector::Queue {
 
 LineOutcome OnWatchLine(WatchState& state, const std::string& line) {
   LineOutcome outcome;
-  Result<Json> parsed = ParseJson(line);
+  Result<Json> parsed = ParseObject(line);
   if (!parsed) return outcome;  // one unreadable object must not end the watch
   const std::string type = Str(Child(*parsed, "type"));
   Json object = Child(*parsed, "object");

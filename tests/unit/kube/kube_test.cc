@@ -65,6 +65,17 @@ TEST(WatchLine, AfterThatEventsInOrder) {
   EXPECT_EQ(state.resource_version, "40");
 }
 
+TEST(ParseObject, WithoutManagedFields) {
+  const Result<Json> object = ParseObject(
+      R"({"items":[{"a":"\"managedFields\":[","managedFields":[{"k":"]\"["},[1]],"b":1},)"
+      R"({"managedFields":[],"c":2}]})");
+  ASSERT_TRUE(object);
+  EXPECT_EQ(object->dump(), R"({"items":[{"a":"\"managedFields\":[","b":1,"managedFields":[]},)"
+                            R"({"c":2,"managedFields":[]}]})");
+  EXPECT_EQ(ParseObject(R"({"d":3})")->dump(), R"({"d":3})");
+  EXPECT_FALSE(ParseObject(R"({"managedFields":[{)"));
+}
+
 TEST(WatchLine, ErrorsAndNonsense) {
   WatchState state;
   state.initial = false;
