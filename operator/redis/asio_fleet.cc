@@ -85,6 +85,7 @@ struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
       std::lock_guard lock(self->mutex);
       *slot = value;
     };
+    hooks.fast = fast;
     hooks.wake = [weak, group](bool urgent) {
       if (auto self = weak.lock()) self->wake(group, urgent);
     };
@@ -118,6 +119,7 @@ struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
   WakeFn wake;
   std::map<std::string, GroupLinks> groups;  // the Asio thread only
   bool stopped = false;                      // the Asio thread only
+  std::shared_ptr<FastMembers> fast = std::make_shared<FastMembers>();  // the Asio thread only
   std::mutex mutex;
   std::map<std::string, std::map<std::string, std::shared_ptr<MemberFacts>>> facts;
   std::map<std::string, std::vector<Target>> targets_set;

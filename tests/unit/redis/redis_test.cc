@@ -353,6 +353,15 @@ TEST(Track, HowAnAttemptFails) {
   EXPECT_EQ(facts.reach, Reach::kAnswering);
 }
 
+TEST(Pace, HasteIsSharedAndNeverSlowerThanRest) {
+  EXPECT_EQ(SharedIntervalMs(Pace::kUrgent, {3000, 30}), PollIntervalMs(Pace::kUrgent))
+      << "a failover does not wait for groups that are being made";
+  EXPECT_EQ(SharedIntervalMs(Pace::kUrgent, {0, 300}), 150);
+  EXPECT_EQ(SharedIntervalMs(Pace::kSuspect, {200, 0}), 100);
+  EXPECT_EQ(SharedIntervalMs(Pace::kSuspect, {400, 200}), 300);
+  EXPECT_EQ(SharedIntervalMs(Pace::kSuspect, {9000, 0}), 1000);
+}
+
 TEST(Pace, AMembersTurnComesOnceASecond) {
   for (const std::uint64_t spread : {0ULL, 7ULL, 19ULL, 12'345ULL}) {
     const MonoMs first = 1'000'003 + UntilTurnMs(1'000'003, spread);
