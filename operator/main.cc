@@ -257,7 +257,8 @@ void Operator::StartReflector(Watched kind) {
     for (const std::string& key : keys) Wake(key, false);
   };
   kube::ReflectorSink sink;
-  sink.on_replace = [this, kind, wake_all](std::vector<Json> objects, const std::string& version) {
+  sink.on_replace = [this, kind, wake_all](const kube::Listed& objects,
+                                           const std::string& version) {
     wake_all(caches_.Replace(kind, objects, version, clock_.Now()));
   };
   sink.on_event = [this, kind, wake_all](kube::EventType type, const Json& object) {

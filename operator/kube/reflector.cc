@@ -4,6 +4,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <utility>
 
 #include "operator/base/log.h"
 #include "operator/kube/transport.h"
@@ -56,7 +57,7 @@ LineOutcome OnWatchLine(WatchState& state, const std::string& line) {
   }
   if (!version.empty()) state.resource_version = version;
   if (state.initial) {
-    state.collected.push_back(std::move(object));
+    state.collected.Add(object);
     return outcome;
   }
   outcome.event = true;
@@ -97,7 +98,7 @@ Reflector::Reflector(Api& api, WatchApi& watch, const Clock& clock, std::uint64_
 Reflector::~Reflector() = default;
 
 std::optional<Error> Reflector::ListPages(const std::stop_token& stop) {
-  std::vector<Json> objects;
+  Listed objects;
   std::string version;
   ListOptions options = selector_;
   options.limit = kPageLimit;
@@ -107,14 +108,14 @@ std::optional<Error> Reflector::ListPages(const std::stop_token& stop) {
     version = Str(At(*page, {"metadata", "resourceVersion"}));
     const Json& items = Child(*page, "items");
     if (items.is_array()) {
-      for (const Json& item : items) objects.push_back(item);
+      for (const Json& item : items) objects.Add(item);
     }
     options.continue_token = Str(At(*page, {"metadata", "continue"}));
     if (options.continue_token.empty()) break;
   }
   state_.resource_version = version;
   state_.initial = false;
-  sink_.on_replace(std::move(objects), version);
+  sink_.on_replace(objects, version);
   synced_ = true;
   return std::nullopt;
 }
@@ -124,9 +125,7 @@ void Reflector::Take(const std::string& line, std::optional<Error>& failed) {
   if (outcome.failed) {
     failed = outcome.failed;
   } else if (outcome.replace) {
-    std::vector<Json> objects;
-    objects.swap(state_.collected);
-    sink_.on_replace(std::move(objects), state_.resource_version);
+    sink_.on_replace(std::exchange(state_.collected, {}), state_.resource_version);
     synced_ = true;
     state_.failures = 0;
   } else if (outcome.event) {
@@ -142,7 +141,7 @@ std::optional<Error> Reflector::WatchOnce(const std::stop_token& stop) {
   options.field_selector = selector_.field_selector;
   options.send_initial_events = state_.initial;
   options.resource_version = state_.initial ? "" : state_.resource_version;
-  state_.collected.clear();
+  state_.collected = {};
   auto queue = std::make_shared<Queue>();
   std::unique_ptr<WatchStream> stream = watch_.Watch(
       type_, options,

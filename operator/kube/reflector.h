@@ -14,6 +14,7 @@
 
 #include "operator/base/rng.h"
 #include "operator/kube/api.h"
+#include "operator/kube/listed.h"
 
 namespace regroup::kube {
 
@@ -21,7 +22,7 @@ enum class EventType { kAdded, kModified, kDeleted };
 
 struct ReflectorSink {
   // The whole set, atomically; then single changes in order.
-  std::function<void(std::vector<Json> objects, const std::string& resource_version)> on_replace;
+  std::function<void(const Listed& objects, const std::string& resource_version)> on_replace;
   std::function<void(EventType type, Json object)> on_event;
   std::function<void()> on_restart;  // a watch ended otherwise than cleanly
 };
@@ -30,7 +31,7 @@ struct ReflectorSink {
 struct WatchState {
   bool use_watch_list = true;   // until the server refuses it
   bool initial = true;          // initial events are being collected
-  std::vector<Json> collected;
+  Listed collected;
   std::string resource_version;
   int failures = 0;
 };

@@ -58,13 +58,14 @@ std::shared_ptr<const render::OwnedObject> ReadOwned(const Json& object) {
 
 // Calls `use(store, read)` with the store of `kind` and how its objects are read.
 template <typename T, typename Read>
-std::vector<std::string> ReplaceIn(runtime::Store<T>& store, const std::vector<Json>& objects,
+std::vector<std::string> ReplaceIn(runtime::Store<T>& store, const kube::Listed& objects,
                                    std::int64_t version, bool by_own_name, Read read) {
   std::vector<runtime::Item<T>> items;
-  for (const Json& object : objects) {
+  items.reserve(objects.size());
+  objects.ForEach([&](const Json& object) {
     const std::string group = by_own_name ? ObjectKey(object) : render::GroupKeyOf(object);
     items.push_back(ItemOf<T>(object, group, read(object)));
-  }
+  });
   return store.Replace(std::move(items), version);
 }
 
@@ -105,7 +106,7 @@ std::shared_ptr<const StoredPod> Caches::ReadPod(const Json& object, MonoMs now)
   return pod;
 }
 
-std::vector<std::string> Caches::Replace(Watched kind, const std::vector<Json>& objects,
+std::vector<std::string> Caches::Replace(Watched kind, const kube::Listed& objects,
                                          const std::string& list_version, MonoMs now) {
   const std::int64_t version = std::strtoll(list_version.c_str(), nullptr, 10);
   std::vector<std::string> touched;

@@ -12,6 +12,7 @@
 
 #include "operator/base/json.h"
 #include "operator/kube/api.h"
+#include "operator/kube/listed.h"
 #include "operator/model/replication_group.h"
 #include "operator/render/objects.h"
 #include "operator/render/observe_objects.h"
@@ -51,7 +52,7 @@ struct StoredVolume {
 class Caches {
  public:
   // Each answers with the group keys whose picture changed. `now` dates a pod's first sight.
-  std::vector<std::string> Replace(Watched kind, const std::vector<Json>& objects,
+  std::vector<std::string> Replace(Watched kind, const kube::Listed& objects,
                                    const std::string& list_version, MonoMs now);
   std::vector<std::string> Put(Watched kind, const Json& object, MonoMs now);
   std::vector<std::string> Remove(Watched kind, const Json& object, MonoMs now);

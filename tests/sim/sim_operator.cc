@@ -124,8 +124,9 @@ void SimOperator::ListAll() {
   for (const char* resource : {"nodes", "replicationgroups", "pods", "endpointslices", "secrets",
                                "configmaps", "services", "poddisruptionbudgets",
                                "persistentvolumeclaims"}) {
-    process_->caches->Replace(*WatchedOf(resource), server_->Objects(resource), server_->Version(),
-                              world_->Now());
+    kube::Listed listed;
+    for (const Json& object : server_->Objects(resource)) listed.Add(object);
+    process_->caches->Replace(*WatchedOf(resource), listed, server_->Version(), world_->Now());
   }
   process_->listed = true;
   Wake(kKey, false);

@@ -37,8 +37,8 @@ Pods::Pods(kube::Client& client, const Clock& clock, SeenFn seen, GoneFn gone) :
   selector.label_selector = std::string(render::kManagedByLabel) + "=" + render::kManagedByValue;
   kube::ReflectorSink sink;
   // The farm starts before the first group, so the first list is all that there ever is.
-  sink.on_replace = [seen](const std::vector<Json>& objects, const std::string&) {
-    for (const Json& object : objects) seen(FactsOf(object));
+  sink.on_replace = [seen](const kube::Listed& objects, const std::string&) {
+    objects.ForEach([&seen](const Json& object) { seen(FactsOf(object)); });
   };
   sink.on_event = [seen, gone](kube::EventType type, const Json& object) {
     if (type == kube::EventType::kDeleted) gone(Str(At(object, {"metadata", "uid"})));

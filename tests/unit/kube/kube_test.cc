@@ -200,7 +200,7 @@ std::vector<std::string> RunReflector(Script& script) {
   std::stop_source stop;
   std::vector<std::string> told;
   ReflectorSink sink;
-  sink.on_replace = [&](std::vector<Json> objects, const std::string& version) {
+  sink.on_replace = [&](const Listed& objects, const std::string& version) {
     told.push_back("replace " + std::to_string(objects.size()) + " @" + version);
   };
   sink.on_event = [&](EventType type, Json object) {
