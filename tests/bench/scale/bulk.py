@@ -16,6 +16,7 @@ from apiserver import ApiServer
 Json = dict[str, Any]
 CONNECTIONS = 8
 START_ATTEMPTS = 60
+IDLE_S = 10
 
 
 class Bulk:
@@ -35,11 +36,14 @@ class Bulk:
 
     def call(self, method: str, path: str, body: Json | None = None, kind: str = "application/json") -> Json:
         """One request on this thread's own connection; a refusal is an error with the server's words."""
-        if not hasattr(self._local, "connection"):
+        # The server ends a connection that was idle for a while: then another one is made.
+        idle = time.monotonic() - getattr(self._local, "used", 0)
+        if idle > IDLE_S:
             self._local.connection = self.connection()
         text = json.dumps(body) if body is not None else None
         self._local.connection.request(method, path, text, self.headers(kind))
         answer = self._local.connection.getresponse()
+        self._local.used = time.monotonic()
         data = answer.read()
         if answer.status >= 300:
             raise RuntimeError(f"{method} {path}: {answer.status} {data[:500].decode(errors='replace')}")

@@ -63,15 +63,12 @@ class Groups:
             self._changed.notify_all()
 
     def create(self, names: Iterable[str]) -> None:
-        def timed() -> Iterable[Json]:
-            for name in names:
-                yield manifest(name)
-        began = boot_ms()
         names = list(names)
+        began = boot_ms()
         with self._changed:
             for name in names:
                 self.seen.setdefault(name, Seen()).created_ms = began
-        self.bulk.create(f"{API}/namespaces/{NAMESPACE}/replicationgroups", timed())
+        self.bulk.create(f"{API}/namespaces/{NAMESPACE}/replicationgroups", (manifest(name) for name in names))
 
     def wait(self, what: str, holds: Callable[[], bool], seconds: float) -> None:
         """Until the condition holds for what the watches showed; never a sleep as a proof."""
