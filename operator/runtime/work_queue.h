@@ -12,6 +12,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "operator/base/clock.h"
 #include "operator/base/rng.h"
@@ -39,6 +40,7 @@ class WorkQueueCore {
 
  private:
   void Enqueue(const std::string& key);
+  void Undelay(const std::string& key);
 
   Rng rng_;
   std::set<std::string> dirty_;       // wants work
@@ -47,6 +49,7 @@ class WorkQueueCore {
   std::deque<std::string> urgent_queue_;
   std::deque<std::string> queue_;
   std::map<std::string, MonoMs> delayed_;
+  std::set<std::pair<MonoMs, std::string>> due_;  // the same, the next one first
   std::map<std::string, int> failures_;
 };
 
