@@ -88,6 +88,7 @@ void Connection::Authenticate() {
            return;
          }
          self->open_ = true;
+         self->options_ = {};  // of no more use, and a password among it
          self->connect_timer_.cancel();
          if (self->events_.on_open) self->events_.on_open();
        });

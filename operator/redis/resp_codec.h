@@ -39,7 +39,10 @@ class RespDecoder {
   struct Free {
     void operator()(redisReader* reader) const;
   };
-  std::unique_ptr<redisReader, Free> reader_;  // only while bytes of a reply are held
+  using Reader = std::unique_ptr<redisReader, Free>;
+  static Reader& Spare();
+
+  Reader reader_;  // only while bytes of a reply are held
   std::size_t pending_bytes_ = 0;
 };
 
