@@ -19,7 +19,7 @@ using model::OwnedState;
 namespace {
 
 constexpr std::int64_t kRestLookMs = 1000;
-constexpr std::int64_t kWholeLookMs = 10'000;
+constexpr std::int64_t kWholeLookMs = 30'000;
 
 // True when the members may be made: their Secret and ConfigMap exist.
 bool PlanOwned(Context& context) {
@@ -206,8 +206,7 @@ void PlanMain(Context& context) {
 }
 
 // Whatever the members and the API tell wakes the group; a look in between finds only what time
-// alone changes, and in a group that is whole and at rest there is nothing of that kind. A thousand
-// groups are looked at a hundred times a second instead of a thousand times.
+// alone changes, and in a group that is whole and at rest there is nothing of that kind.
 bool WholeAtRest(const Context& context) {
   const model::Plan& plan = context.plan;
   if (!plan.effects.empty() || plan.record || plan.attention != model::Attention::kRest) {

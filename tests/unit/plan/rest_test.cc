@@ -16,7 +16,7 @@ TEST(Quiet, AtRestNothingIsPlanned) {
     EXPECT_EQ(Joined(EffectsOf(plan)), "");
     EXPECT_EQ(RecordOf(plan), "-");
     EXPECT_EQ(plan.attention, model::Attention::kRest);
-    EXPECT_EQ(plan.requeue_ms, 10'000);
+    EXPECT_EQ(plan.requeue_ms, 30'000);
   }
 }
 
