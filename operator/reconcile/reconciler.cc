@@ -115,14 +115,18 @@ void Reconciler::TendMemory(const model::Group& group, GroupState& state) {
   for (const std::string& zone : zones) {
     if (open.count(zone) == 0) lost.emplace(zone, now);
   }
-  auto& ready_since = state.memory.ready_since;
-  std::erase_if(ready_since, [&](const auto& entry) { return ready.count(entry.first) == 0; });
-  for (const std::string& node : ready) ready_since.emplace(node, now);
   const std::set<std::string> vanished = VanishedUids(*ports_.caches, group);
   auto& vanished_since = state.memory.vanished_since;
   std::erase_if(vanished_since,
                 [&](const auto& entry) { return vanished.count(entry.first) == 0; });
   for (const std::string& uid : vanished) vanished_since.emplace(uid, now);
+  std::lock_guard lock(mutex_);
+  std::erase_if(ready_since_, [&](const auto& entry) { return ready.count(entry.first) == 0; });
+  for (const std::string& node : ready) ready_since_.emplace(node, now);
+  // Only the end of a vanished member is told by its node (plan/fault_kind.cc): a thousand groups
+  // need not hold a thousand lists of nodes.
+  state.memory.ready_since.clear();
+  if (!vanished.empty()) state.memory.ready_since = ready_since_;
 }
 
 std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
@@ -237,6 +241,7 @@ std::int64_t Reconciler::End(const std::string& key, std::unique_ptr<Round> roun
 void Reconciler::StartLeading() {
   std::lock_guard lock(mutex_);
   states_.clear();
+  ready_since_.clear();
   leading_since_ = ports_.clock->Now();
 }
 
