@@ -330,6 +330,7 @@ int Operator::Run() {
     }
     if (stop.stop_requested()) return;
     Log(LogLevel::kInfo, "caches are filled", {{"groups", caches_.GroupKeys().size()}});
+    malloc_trim(0);  // the lists were large, and nothing so large comes again
     elector_.Run(stop);
   });
   sigset_t signals;

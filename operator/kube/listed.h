@@ -13,7 +13,10 @@ namespace regroup::kube {
 
 class Listed {
  public:
-  void Add(const Json& object) { texts_.push_back(object.dump()); }
+  void Add(const Json& object) {
+    texts_.push_back(object.dump());
+    texts_.back().shrink_to_fit();  // it grew by doubling
+  }
   std::size_t size() const { return texts_.size(); }
   // Each object in turn; nothing of it is kept afterwards.
   void ForEach(const std::function<void(const Json& object)>& use) const {
