@@ -204,8 +204,9 @@ def measure(options: argparse.Namespace) -> int:
             found = run.grow(count)
             say(f"{count} groups are Ready")
             for step in (run.settle, run.rest, run.failovers, run.starts, run.settle, run.rest):
-                found += step() or []
-                say(f"{count} groups: {step.__name__}")
+                rows_of_step = step() or []
+                found += rows_of_step
+                say("\n".join([f"{count} groups: {step.__name__}", *(row.text() for row in rows_of_step)]))
             print(table(f"\n{count} groups, {options.strangers} foreign pods, Secrets, ConfigMaps", found), flush=True)
             rows += found
     missed = sum(1 for row in rows if row.bar and not row.held)
