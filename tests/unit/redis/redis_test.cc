@@ -323,6 +323,18 @@ TEST(Track, SinceWhen) {
   EXPECT_EQ(facts.link_down_since, 0);
 }
 
+TEST(Track, TroubleAtFirstSightIsUrgent) {
+  MemberFacts fenced;
+  Info info = Replica(1);
+  info.primary_host = "127.0.0.1";
+  info.primary_port = 1;
+  EXPECT_EQ(Text(OnInfo(fenced, info, 100)), "urgent");
+  EXPECT_EQ(Text(OnInfo(fenced, info, 200)), "none");
+  MemberFacts dead;
+  EXPECT_EQ(Text(OnConnectFailed(dead, Ended::kRefused, 100)), "urgent");
+  EXPECT_EQ(Text(OnConnectFailed(dead, Ended::kRefused, 200)), "none");
+}
+
 TEST(Track, OnlyAFinIsEvidenceAndOnlyARefusalAfterIt) {
   MemberFacts facts;
   OnConnectFailed(facts, Ended::kRefused, 50);
