@@ -291,6 +291,7 @@ runtime::Outcome Operator::Work(const std::string& key, const std::stop_token& s
   if (stop.stop_requested()) return {};
   const bool failed = round->failed();
   runtime::Outcome outcome;
+  outcome.urgent = round->plan().attention == model::Attention::kUrgent;
   outcome.requeue_ms = reconciler_.End(key, std::move(round));
   outcome.ok = !failed;
   metrics_.CountReconcile(failed ? "error" : "ok", clock_.Now() - begin);

@@ -44,7 +44,8 @@ void Controller::Work(int worker, const std::stop_token& stop) {
       queue_.AddBackoff(*key);
     } else {
       queue_.Forget(*key);
-      if (outcome.requeue_ms == 0) queue_.Add(*key);
+      const Priority next = outcome.urgent ? Priority::kUrgent : Priority::kNormal;
+      if (outcome.requeue_ms == 0) queue_.Add(*key, next);
       else if (outcome.requeue_ms > 0) queue_.AddAfter(*key, outcome.requeue_ms);
     }
     queue_.Done(*key);

@@ -16,6 +16,7 @@ namespace regroup::runtime {
 struct Outcome {
   bool ok = true;                // false: again after a growing back-off
   std::int64_t requeue_ms = -1;  // 0: at once; -1: only when woken
+  bool urgent = false;           // at once means before all that is not urgent
 };
 
 class Controller {
