@@ -4,7 +4,7 @@
     scale.py [--groups 10,100,1000] [--strangers 10000] [--rest 60]
 
 The real operator, kube-apiserver, etcd and scheduler; kwok's nodes; engines from the farm (README.md). The last line is
-`N bars held, N missed`; the exit status is 1 on a missed one. `--profile` records where the operator spends its time.
+`N bars held, N missed`; the exit status is 1 on a missed one.
 """
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ class Run:
 
 def measure(options: argparse.Namespace) -> int:
     rows: list[Row] = []
-    with Stage() as stage:
+    with Stage(options.operator.split()) as stage:
         say("API server, scheduler, kwok and farm run")
         for kind in strangers.create(stage.bulk, options.strangers):
             say(f"{options.strangers} {kind} that are not ours")
@@ -223,6 +223,7 @@ def main() -> int:
     parser.add_argument("--groups", default="10,100,1000", type=lambda text: sorted(int(n) for n in text.split(",")))
     parser.add_argument("--strangers", type=int, default=10000, help="Pods, Secrets and ConfigMaps that are not ours")
     parser.add_argument("--rest", type=float, default=60, help="seconds at rest that are measured")
+    parser.add_argument("--operator", default="", help="further flags of the operator, as in --operator='--workers 8'")
     options = parser.parse_args()
     if os.environ.get(INSIDE) != "1":
         # A network namespace without a name: it goes with its last process.

@@ -91,7 +91,8 @@ class Farm:
 class Stage:
     """Enter it, and everything but the operator runs; leave it, and nothing does."""
 
-    def __init__(self) -> None:
+    def __init__(self, operator_arguments: list[str]) -> None:
+        self._operator_arguments = operator_arguments
         self._home = tempfile.TemporaryDirectory(prefix="regroup-scale-")
         self.folder = Path(self._home.name)
         self.audit_log = self.folder / "audit.log"
@@ -178,10 +179,11 @@ class Stage:
         self.operator_kubeconfig.write_text(json.dumps(config))
 
     def start_operator(self) -> Child:
-        """The real binary with its defaults; only its address of /metrics is set."""
+        """The real binary with its defaults, but for its address of /metrics and what the run was asked to try."""
         self.operator = Child(self.folder, "operator", BUILD / "operator/regroup-operator",
                               "--kubeconfig", self.operator_kubeconfig, "--catalogue", self.catalogue,
-                              "--identity", "bench", "--admin-address", "127.0.0.1", "--admin-port", ADMIN_PORT)
+                              "--identity", "bench", "--admin-address", "127.0.0.1", "--admin-port", ADMIN_PORT,
+                              *self._operator_arguments)
         return self.operator
 
     def stop_operator(self) -> None:
