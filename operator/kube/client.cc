@@ -13,6 +13,20 @@ std::string Query(const std::vector<std::pair<std::string, std::string>>& parts)
   return out;
 }
 
+// The end of the array that begins at `at`, or npos; strings in it may hold brackets.
+std::size_t EndOfArray(std::string_view text, std::size_t at) {
+  int depth = 0;
+  for (bool in_string = false; at < text.size(); ++at) {
+    const char c = text[at];
+    if (in_string && c == '\\') ++at;
+    else if (c == '"') in_string = !in_string;
+    else if (in_string) continue;
+    else if (c == '[') ++depth;
+    else if (c == ']' && --depth == 0) return at + 1;
+  }
+  return std::string_view::npos;
+}
+
 ErrorCode CodeOf(int status, const std::string& reason) {
   switch (status) {
     case 400: case 405: case 406: case 413: case 415: case 422: return ErrorCode::kInvalid;
@@ -28,6 +42,21 @@ ErrorCode CodeOf(int status, const std::string& reason) {
 }
 
 }  // namespace
+
+Result<Json> ParseObject(std::string_view text) {
+  // Within a string each quote has a backslash, so these bytes are nowhere else than at the key.
+  static constexpr std::string_view kKey = "\"managedFields\":[";
+  std::string kept;
+  std::size_t from = 0;
+  for (std::size_t at = text.find(kKey); at != std::string_view::npos; at = text.find(kKey, from)) {
+    const std::size_t end = EndOfArray(text, at + kKey.size() - 1);
+    if (end == std::string_view::npos) break;
+    kept.append(text.substr(from, at + kKey.size() - from)).push_back(']');
+    from = end;
+  }
+  if (from == 0) return ParseJson(text);
+  return ParseJson(kept.append(text.substr(from)));
+}
 
 std::string EncodeQuery(const std::string& text) {
   static constexpr char kHex[] = "0123456789ABCDEF";
@@ -86,7 +115,7 @@ Result<Json> Client::Call(std::string_view verb, HttpRequest request) {
     return tl::unexpected<Error>(
         ErrorOfStatus(response->status, response->body, response->retry_after_ms));
   }
-  return ParseJson(response->body);
+  return ParseObject(response->body);
 }
 
 Result<Json> Client::Get(const ObjectRef& ref, std::int64_t timeout_ms) {

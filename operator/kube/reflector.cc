@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <deque>
 #include <mutex>
+#include <utility>
 
 #include "operator/base/log.h"
 #include "operator/kube/transport.h"
@@ -78,9 +79,7 @@ ListOptions NextPage(const WatchState& state, const ListOptions& selector) {
 bool OnListPage(WatchState& state, const Json& page) {
   const Json& items = Child(page, "items");
   if (items.is_array()) {
-    for (const Json& item : items) {
-      state.collected.objects.push_back(std::make_shared<const Json>(item));
-    }
+    for (const Json& item : items) state.collected.objects.Add(item);
   }
   state.continue_token = Str(At(page, {"metadata", "continue"}));
   if (!state.continue_token.empty()) return false;
@@ -121,7 +120,7 @@ WatchOutcome OnWatchEvent(WatchState& state, const std::string& type, const Obje
     return outcome;
   }
   if (state.initial) {
-    state.collected.objects.push_back(object);
+    state.collected.objects.Add(*object);
     return outcome;
   }
   Saw(state, version);
@@ -134,7 +133,7 @@ WatchOutcome OnWatchEvent(WatchState& state, const std::string& type, const Obje
 }
 
 std::optional<WatchLine> ParseWatchLine(const std::string& line) {
-  Result<Json> parsed = ParseJson(line);
+  Result<Json> parsed = ParseObject(line);
   if (!parsed || !parsed->is_object()) return std::nullopt;
   WatchLine read;
   read.type = Str(Child(*parsed, "type"));

@@ -12,25 +12,14 @@
 #include <optional>
 #include <stop_token>
 #include <string>
-#include <vector>
 
 #include "operator/base/rng.h"
 #include "operator/kube/api.h"
+#include "operator/kube/listed.h"
 
 namespace regroup::kube {
 
 enum class EventType { kAdded, kModified, kDeleted };
-
-// A whole set of objects, as one list or one run of initial events gave it.
-struct ListedSet {
-  std::vector<Object> objects;
-  std::string resource_version;
-  // When it was asked for: what was known before is in it, or has been taken back by the server.
-  MonoMs asked_at = 0;
-  // Its version is below one seen earlier. A list is a consistent read, so the API server's store
-  // was set back to an older state.
-  bool rewound = false;
-};
 
 struct ReflectorSink {
   // The whole set, atomically; then single changes in order.

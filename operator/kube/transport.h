@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "operator/base/clock.h"
 #include "operator/base/error.h"
@@ -41,6 +42,10 @@ class Transport {
 };
 
 Result<std::unique_ptr<Transport>> MakeTransport(const ClientConfig& config, const Clock& clock);
+
+// An object or a watch event without metadata.managedFields: half of each object's text, which only
+// the API server reads.
+Result<Json> ParseObject(std::string_view text);
 
 // The error that an HTTP status means; `body` may hold a Kubernetes Status with a message.
 Error ErrorOfStatus(int status, const std::string& body, std::int64_t retry_after_ms);

@@ -1,5 +1,7 @@
 #include "operator/plan/planner.h"
 
+#include <algorithm>
+
 #include "operator/plan/candidate.h"
 #include "operator/plan/endpoints.h"
 #include "operator/plan/failover.h"
@@ -20,6 +22,7 @@ using model::OwnedState;
 namespace {
 
 constexpr std::int64_t kRestLookMs = 1000;
+constexpr std::int64_t kWholeLookMs = 30'000;
 
 // True when the members may be made: their Secret and ConfigMap exist.
 bool PlanOwned(Context& context) {
@@ -200,13 +203,33 @@ void PlanMain(Context& context) {
   if (can_create && !busy && !context.hurry) PlanCreation(context);
 }
 
+// Whatever the members and the API tell wakes the group; a look in between finds only what time
+// alone changes, and in a group that is whole and at rest there is nothing of that kind.
+bool WholeAtRest(const Context& context) {
+  const model::Plan& plan = context.plan;
+  if (!plan.effects.empty() || plan.record || plan.attention != model::Attention::kRest) {
+    return false;
+  }
+  if (!context.blocked.empty() || !context.record().primary) return false;
+  if (context.record().primary->container_id.empty()) return false;  // its time has yet to come
+  if (!context.record().suspects.empty()) return false;
+  for (const Member& member : context.seen.members) {
+    if (!member.pod) return false;  // time may prove its end
+  }
+  return std::any_of(plan.view.conditions.begin(), plan.view.conditions.end(),
+                     [](const model::Condition& condition) {
+                       return condition.type == "Ready" &&
+                              condition.status == model::ConditionStatus::kTrue;
+                     });
+}
+
 void Finish(Context& context) {
   if (context.blocked.empty() && !context.seen.last_error.empty()) {
     context.Block("ActionFailed", context.seen.last_error);
   }
   BuildView(context);
   if (context.record_changed()) context.plan.record = context.next;
-  context.LookAgain(kRestLookMs);
+  context.LookAgain(WholeAtRest(context) ? kWholeLookMs : kRestLookMs);
 }
 
 }  // namespace

@@ -85,9 +85,10 @@ template <typename T, typename Read>
 std::vector<std::string> ReplaceIn(runtime::Store<T>& store, const kube::ListedSet& set, MonoMs now,
                                    Watched kind, Read read) {
   std::vector<runtime::Item<T>> items;
-  for (const kube::Object& object : set.objects) {
-    items.push_back(ItemOf<T>(IdentityOf(kind, *object), read(*object), now));
-  }
+  items.reserve(set.objects.size());
+  set.objects.ForEach([&](const Json& object) {
+    items.push_back(ItemOf<T>(IdentityOf(kind, object), read(object), now));
+  });
   return store.Replace(std::move(items), NumberOf(set.resource_version), set.asked_at);
 }
 

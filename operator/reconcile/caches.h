@@ -13,7 +13,7 @@
 
 #include "operator/base/json.h"
 #include "operator/kube/api.h"
-#include "operator/kube/reflector.h"
+#include "operator/kube/listed.h"
 #include "operator/model/replication_group.h"
 #include "operator/render/objects.h"
 #include "operator/render/observe_objects.h"

@@ -116,14 +116,18 @@ void Reconciler::TendMemory(const model::Group& group, GroupState& state) {
   for (const std::string& zone : zones) {
     if (open.count(zone) == 0) lost.emplace(zone, now);
   }
-  auto& ready_since = state.memory.ready_since;
-  std::erase_if(ready_since, [&](const auto& entry) { return ready.count(entry.first) == 0; });
-  for (const std::string& node : ready) ready_since.emplace(node, now);
   const std::set<std::string> vanished = VanishedUids(*ports_.caches, group);
   auto& vanished_since = state.memory.vanished_since;
   std::erase_if(vanished_since,
                 [&](const auto& entry) { return vanished.count(entry.first) == 0; });
   for (const std::string& uid : vanished) vanished_since.emplace(uid, now);
+  std::lock_guard lock(mutex_);
+  std::erase_if(ready_since_, [&](const auto& entry) { return ready.count(entry.first) == 0; });
+  for (const std::string& node : ready) ready_since_.emplace(node, now);
+  // Only the end of a vanished member is told by its node (plan/fault_kind.cc): a thousand groups
+  // need not hold a thousand lists of nodes.
+  state.memory.ready_since.clear();
+  if (!vanished.empty()) state.memory.ready_since = ready_since_;
 }
 
 std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
@@ -223,20 +227,22 @@ runtime::Outcome Reconciler::End(const std::string& key, std::unique_ptr<Round> 
   if (round == nullptr) return {};
   GroupState& state = StateOf(key);
   Measure(*round);
-  if (round->dropped() && !round->failed()) return {true, 0};
+  const bool urgent = round->plan().attention == model::Attention::kUrgent;
+  if (round->dropped() && !round->failed()) return {true, 0, urgent};
   state.last_error = round->error();
   // While a transition runs each answer ends a wait, and the view would only stand in the way.
-  const bool urgent = round->plan().attention == model::Attention::kUrgent && round->any_effect();
-  const bool published = urgent || round->dropped() || Publish(*round);
+  const bool later = urgent && round->any_effect();
+  const bool published = later || round->dropped() || Publish(*round);
   if (round->failed()) return {false, -1};
   if (!published) return {true, kErrorLookMs};
-  if (round->any_effect()) return {true, 0};  // see what became of it
+  if (round->any_effect()) return {true, 0, urgent};  // see what became of it
   return {true, round->plan().requeue_ms};
 }
 
 void Reconciler::StartLeading() {
   std::lock_guard lock(mutex_);
   states_.clear();
+  ready_since_.clear();
   leading_since_ = ports_.clock->Now();
 }
 

@@ -115,6 +115,7 @@ class Reconciler {
   std::mutex mutex_;
   std::map<std::string, std::unique_ptr<GroupState>> states_;
   MonoMs leading_since_ = 0;
+  std::map<std::string, MonoMs> ready_since_;  // nodes; the same for all groups
 };
 
 }  // namespace regroup::reconcile

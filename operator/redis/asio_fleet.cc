@@ -64,19 +64,28 @@ struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
     return link == found->second.links.end() ? nullptr : link->second;
   }
 
-  void Publish(const std::string& group, const std::string& uid, const MemberFacts& value) {
+  // Where a member's facts are published; nobody reads it where the member is gone by now.
+  std::shared_ptr<MemberFacts> SlotOf(const std::string& group, const std::string& uid) {
     std::lock_guard lock(mutex);
     const auto found = facts.find(group);
-    if (found != facts.end() && found->second.count(uid) > 0) found->second[uid] = value;
+    if (found != facts.end()) {
+      const auto slot = found->second.find(uid);
+      if (slot != found->second.end()) return slot->second;
+    }
+    return std::make_shared<MemberFacts>();
   }
 
   std::shared_ptr<MemberLink> MakeLink(const std::string& group, const GroupLinks& links,
                                        const Target& target) {
     std::weak_ptr<Impl> weak = weak_from_this();
     MemberLink::Hooks hooks;
-    hooks.publish = [weak, group, uid = target.uid](const MemberFacts& value) {
-      if (auto self = weak.lock()) self->Publish(group, uid, value);
+    hooks.publish = [weak, slot = SlotOf(group, target.uid)](const MemberFacts& value) {
+      auto self = weak.lock();
+      if (!self) return;
+      std::lock_guard lock(self->mutex);
+      *slot = value;
     };
+    hooks.fast = fast;
     hooks.wake = [weak, group](bool urgent) {
       if (auto self = weak.lock()) self->wake(group, urgent);
     };
@@ -110,8 +119,9 @@ struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
   WakeFn wake;
   std::map<std::string, GroupLinks> groups;  // the Asio thread only
   bool stopped = false;                      // the Asio thread only
+  std::shared_ptr<FastMembers> fast = std::make_shared<FastMembers>();  // the Asio thread only
   std::mutex mutex;
-  std::map<std::string, std::map<std::string, MemberFacts>> facts;
+  std::map<std::string, std::map<std::string, std::shared_ptr<MemberFacts>>> facts;
   std::map<std::string, std::vector<Target>> targets_set;
   std::map<std::string, Credentials> credentials_set;
   std::map<std::string, Pace> pace_set;
@@ -142,10 +152,10 @@ void AsioFleet::SetTargets(const std::string& group, const Credentials& credenti
     const std::vector<Target> old = impl_->targets_set[group];
     impl_->targets_set[group] = targets;
     impl_->credentials_set[group] = credentials;
-    std::map<std::string, MemberFacts> next;
+    std::map<std::string, std::shared_ptr<MemberFacts>> next;
     for (const Target& target : targets) {
       const bool same = std::find(old.begin(), old.end(), target) != old.end();
-      next[target.uid] = same ? impl_->facts[group][target.uid] : MemberFacts{};
+      next[target.uid] = same ? impl_->facts[group][target.uid] : std::make_shared<MemberFacts>();
     }
     impl_->facts[group].swap(next);
     if (targets.empty()) {
@@ -185,8 +195,11 @@ void AsioFleet::Poke(const std::string& group) {
 
 std::map<std::string, MemberFacts> AsioFleet::Facts(const std::string& group) const {
   std::lock_guard lock(impl_->mutex);
+  std::map<std::string, MemberFacts> out;
   const auto found = impl_->facts.find(group);
-  return found == impl_->facts.end() ? std::map<std::string, MemberFacts>{} : found->second;
+  if (found == impl_->facts.end()) return out;
+  for (const auto& [uid, slot] : found->second) out.emplace(uid, *slot);
+  return out;
 }
 
 std::vector<Result<Session>> AsioFleet::Prepare(const std::string& group,

@@ -4,6 +4,8 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <array>
+
 namespace regroup::redis {
 
 namespace {
@@ -20,6 +22,8 @@ Ended Classify(const asio::error_code& error) {
   }
   return Ended::kOther;
 }
+
+constexpr std::size_t kReadBytes = 16 << 10;  // an INFO in one read
 
 }  // namespace
 
@@ -56,9 +60,11 @@ void Connection::OnConnected(const asio::error_code& error) {
   asio::error_code ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
   if (!options_.tls) {
+    socket_.non_blocking(true, ignored);
     Authenticate();
     return;
   }
+  tls_buffer_.resize(kReadBytes);
   tls_context_ = std::make_unique<asio::ssl::context>(asio::ssl::context::tls_client);
   tls_context_->set_verify_mode(asio::ssl::verify_peer, ignored);
   tls_context_->add_certificate_authority(asio::buffer(options_.ca_pem), ignored);
@@ -82,6 +88,7 @@ void Connection::Authenticate() {
            return;
          }
          self->open_ = true;
+         self->options_ = {};  // of no more use, and a password among it
          self->connect_timer_.cancel();
          if (self->events_.on_open) self->events_.on_open();
        });
@@ -93,12 +100,11 @@ void Connection::Send(std::string bytes, std::size_t replies, std::int64_t timeo
     done(Fail(ErrorCode::kUnavailable, "the connection has ended"));
     return;
   }
-  auto timer = std::make_shared<asio::steady_timer>(io_);
-  timer->expires_after(std::chrono::milliseconds(timeout_ms));
-  timer->async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
+  Pending& command = pending_.emplace_back(io_, replies, std::move(done));
+  command.timer.expires_after(std::chrono::milliseconds(timeout_ms));
+  command.timer.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
     if (!cancelled) self->End(Ended::kTimeout, "no reply in time");
   });
-  pending_.push_back({replies, {}, std::move(done), timeout_ms, std::move(timer)});
   out_ += bytes;
   Write();
 }
@@ -117,21 +123,36 @@ void Connection::Write() {
 }
 
 void Connection::StartRead() {
-  auto done = [self = shared_from_this()](const asio::error_code& error, std::size_t size) {
-    self->OnRead(error, size);
-  };
-  if (tls_) tls_->async_read_some(asio::buffer(buffer_), done);
-  else socket_.async_read_some(asio::buffer(buffer_), done);
+  auto self = shared_from_this();
+  if (tls_) {
+    tls_->async_read_some(asio::buffer(tls_buffer_),
+                          [self](const asio::error_code& error, std::size_t size) {
+                            self->OnRead(error, {self->tls_buffer_.data(), size});
+                          });
+  } else {
+    socket_.async_wait(asio::socket_base::wait_read,
+                       [self](const asio::error_code& error) { self->OnReadable(error); });
+  }
 }
 
-void Connection::OnRead(const asio::error_code& error, std::size_t size) {
+// All connections of a thread read into one buffer: what was read is handed on before the next.
+void Connection::OnReadable(const asio::error_code& error) {
+  if (ended_) return;
+  thread_local std::array<char, kReadBytes> buffer;
+  asio::error_code failed = error;
+  const std::size_t size = error ? 0 : socket_.read_some(asio::buffer(buffer), failed);
+  if (failed == asio::error::would_block) StartRead();
+  else OnRead(failed, {buffer.data(), size});
+}
+
+void Connection::OnRead(const asio::error_code& error, std::string_view bytes) {
   if (ended_) return;
   if (error) {
     End(Classify(error), error.message());
     return;
   }
   if (events_.on_bytes) events_.on_bytes();
-  if (!decoder_.Feed({buffer_.data(), size})) {
+  if (!decoder_.Feed(bytes)) {
     End(Ended::kOther, "reply is too large");
     return;
   }
@@ -150,10 +171,10 @@ void Connection::Deliver() {
     Pending& front = pending_.front();
     front.got.push_back(std::move(**reply));
     if (front.got.size() < front.replies) continue;
-    Pending done = std::move(front);
-    pending_.pop_front();
-    done.timer->cancel();
-    done.done(std::move(done.got));
+    std::list<Pending> answered;
+    answered.splice(answered.begin(), pending_, pending_.begin());
+    front.timer.cancel();
+    front.done(std::move(front.got));
   }
 }
 
@@ -161,11 +182,11 @@ void Connection::End(Ended how, const std::string& why) {
   if (ended_) return;
   std::function<void(Ended)> on_end = std::move(events_.on_end);
   const bool timed_out = how == Ended::kTimeout;
-  std::deque<Pending> pending;
+  std::list<Pending> pending;
   pending.swap(pending_);
   Close();
   for (Pending& command : pending) {
-    command.timer->cancel();
+    command.timer.cancel();
     command.done(Fail(timed_out ? ErrorCode::kDeadlineExceeded : ErrorCode::kUnavailable, why));
   }
   if (on_end) on_end(how);
@@ -178,10 +199,10 @@ void Connection::Close() {
   connect_timer_.cancel();
   asio::error_code ignored;
   socket_.close(ignored);
-  std::deque<Pending> pending;
+  std::list<Pending> pending;
   pending.swap(pending_);
   for (Pending& command : pending) {
-    command.timer->cancel();
+    command.timer.cancel();
     command.done(Fail(ErrorCode::kUnavailable, "the connection was closed"));
   }
   events_ = {};

@@ -3,10 +3,11 @@
 // Thread: the Asio thread only. Lifetime: shared; callbacks hold it alive, Close() ends it.
 #pragma once
 
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <asio.hpp>
@@ -57,17 +58,19 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   struct Pending {
+    Pending(asio::io_context& io, std::size_t count, ReplyFn then)
+        : replies(count), done(std::move(then)), timer(io) {}
     std::size_t replies;
     std::vector<Reply> got;
     ReplyFn done;
-    std::int64_t timeout_ms;
-    std::shared_ptr<asio::steady_timer> timer;
+    asio::steady_timer timer;
   };
 
   void OnConnected(const asio::error_code& error);
   void Authenticate();
   void StartRead();
-  void OnRead(const asio::error_code& error, std::size_t size);
+  void OnReadable(const asio::error_code& error);
+  void OnRead(const asio::error_code& error, std::string_view bytes);
   void Deliver();
   void Write();
   void End(Ended how, const std::string& why);
@@ -80,10 +83,10 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::unique_ptr<asio::ssl::stream<asio::ip::tcp::socket&>> tls_;
   asio::steady_timer connect_timer_;
   RespDecoder decoder_;
-  std::array<char, 4096> buffer_{};
+  std::vector<char> tls_buffer_;  // without TLS nothing is held for a reply that may come
   std::string out_;
   std::string writing_;
-  std::deque<Pending> pending_;
+  std::list<Pending> pending_;
   bool accepted_ = false;
   bool open_ = false;
   bool ended_ = false;

@@ -1,7 +1,5 @@
 #include "operator/redis/member_link.h"
 
-#include "operator/redis/pace.h"
-
 namespace regroup::redis {
 
 namespace {
@@ -32,9 +30,19 @@ ConnectionOptions MemberLink::OptionsFor(bool control, std::int64_t timeout_ms) 
   return options;
 }
 
-void MemberLink::Start() { OpenWatch(); }
+void MemberLink::CountPace(bool in) {
+  const std::size_t one = in ? 1 : static_cast<std::size_t>(-1);
+  if (pace_ == Pace::kSuspect) hooks_.fast->suspect += one;
+  if (pace_ == Pace::kUrgent) hooks_.fast->urgent += one;
+}
+
+void MemberLink::Start() {
+  CountPace(true);
+  OpenWatch();
+}
 
 void MemberLink::Stop() {
+  CountPace(false);
   stopped_ = true;
   timer_.cancel();
   overdue_timer_.cancel();
@@ -113,7 +121,9 @@ void MemberLink::Ask() {
   asked_at_ = clock_.Now();
   overdue_told_ = false;
   auto self = shared_from_this();
-  watch_->Send(EncodeCommand({"INFO"}), 1, kInfoDeadlineMs,
+  static const std::string kAsk =
+      EncodeCommand({"INFO", "server", "persistence", "replication", "keyspace"});
+  watch_->Send(kAsk, 1, kInfoDeadlineMs,
                [self](Result<std::vector<Reply>> replies) {
                  self->OnInfoReply(std::move(replies));
                });
@@ -157,7 +167,7 @@ void MemberLink::OnInfoReply(Result<std::vector<Reply>> replies) {
     if (pace_ != Pace::kRest) wake.wake = true;
     Apply(wake);
   }
-  Schedule(PollIntervalMs(pace_));
+  Schedule(UntilAskedMs(pace_, now, std::hash<std::string>()(target_.uid), *hooks_.fast));
 }
 
 void MemberLink::Apply(const Wake& wake) {
@@ -168,7 +178,9 @@ void MemberLink::Apply(const Wake& wake) {
 void MemberLink::SetPace(Pace pace) {
   if (pace_ == pace) return;
   const bool faster = PollIntervalMs(pace) < PollIntervalMs(pace_);
+  CountPace(false);
   pace_ = pace;
+  CountPace(true);
   if (faster) Poke();
 }
 

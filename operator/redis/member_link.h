@@ -8,6 +8,7 @@
 
 #include "operator/redis/connection.h"
 #include "operator/redis/fleet.h"
+#include "operator/redis/pace.h"
 
 namespace regroup::redis {
 
@@ -16,6 +17,7 @@ class MemberLink : public std::enable_shared_from_this<MemberLink> {
   struct Hooks {
     std::function<void(const MemberFacts& facts)> publish;
     std::function<void(bool urgent)> wake;
+    std::shared_ptr<FastMembers> fast;  // of the whole fleet
   };
   using SessionFn = std::function<void(Result<Session>)>;
   using CommandFn = std::function<void(Result<CommandReply>)>;
@@ -42,6 +44,7 @@ class MemberLink : public std::enable_shared_from_this<MemberLink> {
   void Tick();
   void Ask();
   void CheckOverdue();
+  void CountPace(bool in);
   void OnInfoReply(Result<std::vector<Reply>> replies);
   void Apply(const Wake& wake);
   void ForgetControl();

@@ -1,6 +1,8 @@
 // How often a group's members are asked for INFO: a pure function of its pace.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "operator/redis/fleet.h"
@@ -15,6 +17,38 @@ inline std::int64_t PollIntervalMs(Pace pace) {
     case Pace::kUrgent: return 40;
   }
   return 1000;
+}
+
+// How many members are asked faster than at rest.
+struct FastMembers {
+  std::size_t suspect = 0;
+  std::size_t urgent = 0;
+};
+
+// Each kind of haste has a budget that its members share: where a zone fails or hundreds of groups
+// are made, more questions would only keep the thread, and the API server, from the answers.
+// Urgent ones, a failover under way, never wait for the others. Never slower than at rest.
+inline std::int64_t SharedIntervalMs(Pace pace, const FastMembers& fast) {
+  constexpr std::size_t kAsksPerSecond = 2000;
+  const std::size_t sharers = pace == Pace::kUrgent ? fast.urgent : fast.suspect + fast.urgent;
+  const auto share_ms = static_cast<std::int64_t>(sharers * 1000 / kAsksPerSecond);
+  return std::min(std::max(PollIntervalMs(pace), share_ms), PollIntervalMs(Pace::kRest));
+}
+
+// At rest each member has its turn in the second, and many share one: thousands of members wake the
+// thread twenty times a second, not thousands of times. `spread` is any number of the member's own.
+inline std::int64_t UntilTurnMs(MonoMs now, std::uint64_t spread) {
+  constexpr std::int64_t kTurnMs = 50;
+  const std::int64_t period_ms = PollIntervalMs(Pace::kRest);
+  const auto turns = static_cast<std::uint64_t>(period_ms / kTurnMs);
+  const std::int64_t turn_ms = static_cast<std::int64_t>(spread % turns) * kTurnMs;
+  return period_ms - (now + period_ms - turn_ms) % period_ms;
+}
+
+// How long until a member that has just answered is asked again.
+inline std::int64_t UntilAskedMs(Pace pace, MonoMs now, std::uint64_t spread,
+                                 const FastMembers& fast) {
+  return pace == Pace::kRest ? UntilTurnMs(now, spread) : SharedIntervalMs(pace, fast);
 }
 
 // How long until a refused or lost connection is tried again.

@@ -44,27 +44,37 @@ std::string EncodeCommand(const std::vector<std::string>& words) {
   return out;
 }
 
-RespDecoder::RespDecoder() : reader_(redisReaderCreate()) {}
-RespDecoder::~RespDecoder() { redisReaderFree(reader_); }
+void RespDecoder::Free::operator()(redisReader* reader) const { redisReaderFree(reader); }
+
+// Its buffer keeps the size of the largest reply, and thousands of connections wait at rest: those
+// of one thread share one reader, which is lent to whoever has bytes.
+RespDecoder::Reader& RespDecoder::Spare() {
+  thread_local Reader spare;
+  return spare;
+}
 
 Result<void> RespDecoder::Feed(std::string_view bytes) {
   pending_bytes_ += bytes.size();
   if (pending_bytes_ > kReplyMaxBytes) return Fail(ErrorCode::kInvalid, "reply is too large");
-  if (redisReaderFeed(reader_, bytes.data(), bytes.size()) != REDIS_OK) {
+  if (!reader_) reader_ = std::move(Spare());
+  if (!reader_) reader_.reset(redisReaderCreate());
+  if (redisReaderFeed(reader_.get(), bytes.data(), bytes.size()) != REDIS_OK) {
     return Fail(ErrorCode::kInvalid, "reply cannot be read");
   }
   return {};
 }
 
 Result<std::optional<Reply>> RespDecoder::Next() {
+  if (!reader_) return std::optional<Reply>();
   void* raw = nullptr;
-  if (redisReaderGetReply(reader_, &raw) != REDIS_OK) {
+  if (redisReaderGetReply(reader_.get(), &raw) != REDIS_OK) {
     return Fail(ErrorCode::kInvalid, "reply is not RESP");
   }
   if (raw == nullptr) return std::optional<Reply>();
   std::unique_ptr<redisReply, void (*)(void*)> owned(static_cast<redisReply*>(raw),
                                                      freeReplyObject);
   pending_bytes_ = 0;
+  if (reader_->pos == reader_->len) Spare() = std::move(reader_);
   return std::optional<Reply>(Convert(*owned));
 }
 

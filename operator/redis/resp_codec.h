@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -29,18 +30,19 @@ std::string EncodeCommand(const std::vector<std::string>& words);
 
 class RespDecoder {
  public:
-  RespDecoder();
-  ~RespDecoder();
-  RespDecoder(const RespDecoder&) = delete;
-  RespDecoder& operator=(const RespDecoder&) = delete;
-
   // kInvalid: not RESP, or over the bound; the connection is of no more use.
   Result<void> Feed(std::string_view bytes);
   // The next whole reply; nothing where more bytes are needed.
   Result<std::optional<Reply>> Next();
 
  private:
-  redisReader* reader_;
+  struct Free {
+    void operator()(redisReader* reader) const;
+  };
+  using Reader = std::unique_ptr<redisReader, Free>;
+  static Reader& Spare();
+
+  Reader reader_;  // only while bytes of a reply are held
   std::size_t pending_bytes_ = 0;
 };
 

@@ -35,7 +35,10 @@ Wake Difference(const Info& was, const Info& is) {
 
 Wake OnReach(MemberFacts& facts, Reach reach, MonoMs now) {
   if (facts.reach == reach) return {};
-  const bool worse = facts.reach == Reach::kAnswering;
+  // Silent at first sight is as bad as silent now: an operator that has just started has many
+  // groups to look at, and this one comes first.
+  const bool worse = facts.reach == Reach::kAnswering ||
+                     (facts.reach == Reach::kUnknown && reach != Reach::kAnswering);
   facts.reach = reach;
   facts.reach_since = now;
   return {true, worse};
@@ -45,7 +48,7 @@ Wake OnInfo(MemberFacts& facts, const Info& info, MonoMs now) {
   Wake wake = OnReach(facts, Reach::kAnswering, now);
   const bool same_run = facts.info && facts.info->run_id == info.run_id;
   if (!facts.info) {
-    wake = {true, false};
+    wake = {true, Fenced(info)};  // started again while nobody looked, or new
   } else {
     const Wake difference = Difference(*facts.info, info);
     wake.wake = wake.wake || difference.wake;

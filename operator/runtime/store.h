@@ -55,6 +55,8 @@ class Store {
       else if (found == next.end()) touched.insert(old.group);
     }
     items_.swap(next);
+    by_group_.clear();
+    for (const auto& [key, item] : items_) by_group_[item.group].insert(key);
     return {touched.begin(), touched.end()};
   }
 
@@ -70,6 +72,9 @@ class Store {
   bool Put(Item<T> item) {
     std::lock_guard lock(mutex_);
     if (!WantsLocked(item.key, item.uid, item.version)) return false;
+    const auto old = items_.find(item.key);
+    if (old != items_.end()) Unlink(old->second);
+    by_group_[item.group].insert(item.key);
     items_[item.key] = std::move(item);
     return true;
   }
@@ -84,6 +89,7 @@ class Store {
     }
     const auto old = items_.find(key);
     if (old == items_.end() || old->second.uid != uid) return false;
+    Unlink(old->second);
     items_.erase(old);
     return true;
   }
@@ -97,9 +103,9 @@ class Store {
   std::vector<std::shared_ptr<const T>> ByGroup(const std::string& group) const {
     std::lock_guard lock(mutex_);
     std::vector<std::shared_ptr<const T>> out;
-    for (const auto& [key, item] : items_) {
-      if (item.group == group) out.push_back(item.value);
-    }
+    const auto keys = by_group_.find(group);
+    if (keys == by_group_.end()) return out;
+    for (const std::string& key : keys->second) out.push_back(items_.at(key).value);
     return out;
   }
 
@@ -131,8 +137,15 @@ class Store {
 
   static constexpr std::size_t kTombstonesMax = 1024;
 
+  void Unlink(const Item<T>& item) {
+    const auto keys = by_group_.find(item.group);
+    keys->second.erase(item.key);
+    if (keys->second.empty()) by_group_.erase(keys);
+  }
+
   mutable std::mutex mutex_;
   std::map<std::string, Item<T>> items_;
+  std::map<std::string, std::set<std::string>> by_group_;  // keys of items_
   std::map<std::string, MonoMs> gone_;  // by UID, and since when
   std::deque<std::string> order_;
 };

@@ -29,7 +29,17 @@ void WorkQueueCore::Enqueue(const std::string& key) {
 
 void WorkQueueCore::AddAt(const std::string& key, MonoMs at) {
   const auto found = delayed_.find(key);
-  if (found == delayed_.end() || at < found->second) delayed_[key] = at;
+  if (found != delayed_.end() && at >= found->second) return;
+  Undelay(key);
+  delayed_[key] = at;
+  due_.insert({at, key});
+}
+
+void WorkQueueCore::Undelay(const std::string& key) {
+  const auto found = delayed_.find(key);
+  if (found == delayed_.end()) return;
+  due_.erase({found->second, key});
+  delayed_.erase(found);
 }
 
 void WorkQueueCore::AddBackoff(const std::string& key, MonoMs now) {
@@ -42,14 +52,10 @@ void WorkQueueCore::AddBackoff(const std::string& key, MonoMs now) {
 void WorkQueueCore::Forget(const std::string& key) { failures_.erase(key); }
 
 std::optional<std::string> WorkQueueCore::Take(MonoMs now) {
-  for (auto it = delayed_.begin(); it != delayed_.end();) {
-    if (it->second > now) {
-      ++it;
-      continue;
-    }
-    const std::string key = it->first;
-    it = delayed_.erase(it);
-    Add(key, Priority::kNormal);
+  while (!due_.empty() && due_.begin()->first <= now) {
+    const std::string due = due_.begin()->second;
+    Undelay(due);
+    Add(due, Priority::kNormal);
   }
   std::deque<std::string>& from = urgent_queue_.empty() ? queue_ : urgent_queue_;
   if (from.empty()) return std::nullopt;
@@ -58,7 +64,7 @@ std::optional<std::string> WorkQueueCore::Take(MonoMs now) {
   dirty_.erase(key);
   urgent_.erase(key);
   // This pass sees everything up to now, so an older wish for a look is fulfilled by it.
-  delayed_.erase(key);
+  Undelay(key);
   processing_.insert(key);
   return key;
 }
@@ -73,18 +79,15 @@ void WorkQueueCore::Finish(const std::string& key, const Outcome& outcome, MonoM
     AddBackoff(key, now);
   } else {
     Forget(key);
-    if (outcome.requeue_ms == 0) Add(key, Priority::kNormal);
+    const Priority next = outcome.urgent ? Priority::kUrgent : Priority::kNormal;
+    if (outcome.requeue_ms == 0) Add(key, next);
     else if (outcome.requeue_ms > 0) AddAt(key, now + outcome.requeue_ms);
   }
   Done(key);
 }
 
 MonoMs WorkQueueCore::NextDue() const {
-  MonoMs next = -1;
-  for (const auto& [key, at] : delayed_) {
-    if (next < 0 || at < next) next = at;
-  }
-  return next;
+  return due_.empty() ? -1 : due_.begin()->first;
 }
 
 void WorkQueue::Add(const std::string& key, Priority priority) {

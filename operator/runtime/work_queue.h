@@ -12,6 +12,7 @@
 #include <set>
 #include <stop_token>
 #include <string>
+#include <utility>
 
 #include "operator/base/clock.h"
 #include "operator/base/rng.h"
@@ -24,6 +25,7 @@ enum class Priority { kNormal, kUrgent };
 struct Outcome {
   bool ok = true;                // false: again after a growing back-off
   std::int64_t requeue_ms = -1;  // 0: at once; -1: only when woken
+  bool urgent = false;           // at once means before all that is not urgent
 };
 
 class WorkQueueCore {
@@ -47,6 +49,7 @@ class WorkQueueCore {
 
  private:
   void Enqueue(const std::string& key);
+  void Undelay(const std::string& key);
 
   Rng rng_;
   std::set<std::string> dirty_;       // wants work
@@ -55,6 +58,7 @@ class WorkQueueCore {
   std::deque<std::string> urgent_queue_;
   std::deque<std::string> queue_;
   std::map<std::string, MonoMs> delayed_;
+  std::set<std::pair<MonoMs, std::string>> due_;  // the same, the next one first
   std::map<std::string, int> failures_;
 };
 

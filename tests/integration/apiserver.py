@@ -54,7 +54,7 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
@@ -121,7 +121,7 @@ class ApiServer:
         with open(self.folder / f"{name}.log", "wb") as log:
             self._processes.append(subprocess.Popen(
                 [tool(name), *map(str, argv)], stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                cwd=self.folder, start_new_session=True, preexec_fn=_die_with_parent))
+                cwd=self.folder, start_new_session=True, preexec_fn=die_with_parent))
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + START_SECONDS

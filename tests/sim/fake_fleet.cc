@@ -109,9 +109,12 @@ void FakeFleet::Poll(const std::string& key, std::uint64_t generation) {
   Watched& member = it->second;
   Ask(key, member);
   const redis::Pace pace = pace_[member.group];
-  const std::int64_t next = member.failures > 0
-                                ? redis::ReconnectDelayMs(pace, member.failures)
-                                : redis::PollIntervalMs(pace);
+  // One group is all that there is, so no budget is ever shared.
+  const std::int64_t next =
+      member.failures > 0
+          ? redis::ReconnectDelayMs(pace, member.failures)
+          : redis::UntilAskedMs(pace, world().Now(),
+                                std::hash<std::string>()(member.target.uid), {});
   SchedulePoll(key, generation, std::max<std::int64_t>(next, 20));
 }
 

@@ -63,12 +63,23 @@ TEST(WatchLine, AfterThatEventsInOrder) {
     const WatchOutcome outcome = OnLine(state, Event(row.type, "a", 12));
     EXPECT_TRUE(outcome.event) << row.type;
     EXPECT_TRUE(outcome.type == row.expected) << row.type;
-    EXPECT_TRUE(state.collected.objects.empty());
+    EXPECT_EQ(state.collected.objects.size(), 0U);
   }
   EXPECT_EQ(state.resource_version, "12");
   const WatchOutcome mark = OnLine(state, Bookmark(40, true));
   EXPECT_FALSE(mark.event || mark.replace);
   EXPECT_EQ(state.resource_version, "40");
+}
+
+TEST(ParseObject, WithoutManagedFields) {
+  const Result<Json> object = ParseObject(
+      R"({"items":[{"a":"\"managedFields\":[","managedFields":[{"k":"]\"["},[1]],"b":1},)"
+      R"({"managedFields":[],"c":2}]})");
+  ASSERT_TRUE(object);
+  EXPECT_EQ(object->dump(), R"({"items":[{"a":"\"managedFields\":[","b":1,"managedFields":[]},)"
+                            R"({"c":2,"managedFields":[]}]})");
+  EXPECT_EQ(ParseObject(R"({"d":3})")->dump(), R"({"d":3})");
+  EXPECT_FALSE(ParseObject(R"({"managedFields":[{)"));
 }
 
 TEST(WatchLine, ErrorsAndNonsense) {

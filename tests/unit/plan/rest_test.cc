@@ -16,8 +16,29 @@ TEST(Quiet, AtRestNothingIsPlanned) {
     EXPECT_EQ(Joined(EffectsOf(plan)), "");
     EXPECT_EQ(RecordOf(plan), "-");
     EXPECT_EQ(plan.attention, model::Attention::kRest);
-    EXPECT_EQ(plan.requeue_ms, 1000);
+    EXPECT_EQ(plan.requeue_ms, 30'000);
   }
+}
+
+TEST(Quiet, WhatTimeAloneChangesIsLookedForOnceASecond) {
+  World lost;
+  lost.RemoveMember(3);
+  EXPECT_LE(lost.Make().requeue_ms, 1000) << "not whole";
+  World young;
+  young.seen.group.record.primary->container_id.clear();
+  young.pod(1).running = false;
+  EXPECT_EQ(young.Make().requeue_ms, 1000) << "its container is recorded after some seconds";
+  World vanished(4);
+  vanished.spec().replicas = 2;
+  vanished.Vanish(4);
+  vanished.engine(4).reach = model::Reach::kUnreachable;
+  const auto is_gone = [uid = vanished.at(4).uid](const auto& of) { return of.uid == uid; };
+  std::erase_if(vanished.record().in_sync, is_gone);
+  std::erase_if(vanished.seen.reader_slice.endpoints, is_gone);
+  const model::Plan waits = vanished.Make();
+  EXPECT_EQ(Joined(EffectsOf(waits)) + RecordOf(waits), "-");
+  EXPECT_EQ(ConditionOf(waits, "Ready").substr(0, 4), "True");
+  EXPECT_EQ(waits.requeue_ms, 1000) << "its kubelet's time ends its process";
 }
 
 TEST(Quiet, TheViewIsTheSameAtTwoMoments) {

@@ -323,6 +323,18 @@ TEST(Track, SinceWhen) {
   EXPECT_EQ(facts.link_down_since, 0);
 }
 
+TEST(Track, TroubleAtFirstSightIsUrgent) {
+  MemberFacts fenced;
+  Info info = Replica(1);
+  info.primary_host = "127.0.0.1";
+  info.primary_port = 1;
+  EXPECT_EQ(Text(OnInfo(fenced, info, 100)), "urgent");
+  EXPECT_EQ(Text(OnInfo(fenced, info, 200)), "none");
+  MemberFacts dead;
+  EXPECT_EQ(Text(OnConnectFailed(dead, Ended::kRefused, 100)), "urgent");
+  EXPECT_EQ(Text(OnConnectFailed(dead, Ended::kRefused, 200)), "none");
+}
+
 TEST(Track, OnlyAFinIsEvidenceAndOnlyARefusalAfterIt) {
   MemberFacts facts;
   OnConnectFailed(facts, Ended::kRefused, 50);
@@ -351,6 +363,26 @@ TEST(Track, HowAnAttemptFails) {
   EXPECT_EQ(facts.reach, Reach::kDenied);
   EXPECT_EQ(Text(OnInfo(facts, Replica(1), 400)), "wake");
   EXPECT_EQ(facts.reach, Reach::kAnswering);
+}
+
+TEST(Pace, HasteIsSharedAndNeverSlowerThanRest) {
+  EXPECT_EQ(SharedIntervalMs(Pace::kUrgent, {3000, 30}), PollIntervalMs(Pace::kUrgent))
+      << "a failover does not wait for groups that are being made";
+  EXPECT_EQ(SharedIntervalMs(Pace::kUrgent, {0, 300}), 150);
+  EXPECT_EQ(SharedIntervalMs(Pace::kSuspect, {200, 0}), 100);
+  EXPECT_EQ(SharedIntervalMs(Pace::kSuspect, {400, 200}), 300);
+  EXPECT_EQ(SharedIntervalMs(Pace::kSuspect, {9000, 0}), 1000);
+}
+
+TEST(Pace, AMembersTurnComesOnceASecond) {
+  for (const std::uint64_t spread : {0ULL, 7ULL, 19ULL, 12'345ULL}) {
+    const MonoMs first = 1'000'003 + UntilTurnMs(1'000'003, spread);
+    EXPECT_LE(first, 1'001'003);
+    EXPECT_EQ(first % 50, 0);
+    EXPECT_EQ(UntilTurnMs(first, spread), 1000) << "asked, and nothing has passed yet";
+    EXPECT_EQ(UntilTurnMs(first + 3, spread), 997) << "a late answer does not shift it";
+  }
+  EXPECT_NE(UntilTurnMs(0, 1), UntilTurnMs(0, 2));
 }
 
 TEST(Pace, AtRestInfoOnceASecondAndNothingElse) {

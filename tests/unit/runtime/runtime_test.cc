@@ -55,6 +55,24 @@ TEST(QueueCore, UrgentComesFirst) {
   EXPECT_EQ(Drain(core), "cdab");
 }
 
+TEST(QueueCore, APassThatIsUrgentGoesOnBeforeTheRest) {
+  WorkQueueCore core(1);
+  core.Add("a", Priority::kNormal);
+  EXPECT_EQ(Next(core), "a");
+  core.Add("b", Priority::kNormal);
+  Outcome outcome;
+  outcome.requeue_ms = 0;
+  core.Finish("a", outcome, 0);
+  EXPECT_EQ(Next(core), "b");
+  core.Done("b");
+  EXPECT_EQ(Next(core), "a");
+  core.Add("b", Priority::kNormal);
+  outcome.urgent = true;
+  core.Finish("a", outcome, 0);
+  EXPECT_EQ(Next(core), "a");
+  EXPECT_FALSE(core.HasUrgent("a")) << "its own wish does not interrupt it";
+}
+
 TEST(QueueCore, Delays) {
   WorkQueueCore core(1);
   core.AddAt("a", 100);
@@ -252,6 +270,14 @@ TEST(Store, ByGroup) {
   EXPECT_EQ(store.All().size(), 3U);
   EXPECT_EQ(store.Keys(), (std::vector<std::string>{"a", "b", "c"}));
   EXPECT_EQ(store.size(), 3U);
+  store.Put(Of("c", "u3", 2, 4, "g2"));
+  EXPECT_EQ(store.ByGroup("g1").size(), 1U) << "it belongs to another group now";
+  store.Remove("b", "u2", 3);
+  ASSERT_EQ(store.ByGroup("g2").size(), 1U);
+  EXPECT_EQ(*store.ByGroup("g2").front(), 4);
+  store.Replace({Of("d", "u4", 5, 5, "g1")}, 5, 9);
+  EXPECT_TRUE(store.ByGroup("g2").empty());
+  EXPECT_EQ(*store.ByGroup("g1").front(), 5);
 }
 
 kube::LeaseRecord Held(const std::string& holder, const std::string& version) {
