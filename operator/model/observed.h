@@ -198,6 +198,7 @@ struct Observed {
   std::vector<Member> members;  // every pod of the group, and every UID that the record names
   std::vector<NodeView> nodes;
   std::map<OwnedKind, OwnedState> owned;
+  bool passwords_known = false;  // those that the members were born with
   SliceView primary_slice;
   SliceView reader_slice;
   std::vector<VolumeView> volumes;

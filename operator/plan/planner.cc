@@ -24,10 +24,27 @@ namespace {
 constexpr std::int64_t kRestLookMs = 1000;
 constexpr std::int64_t kWholeLookMs = 30'000;
 
+// Passwords that members know cannot be made again, and new ones would lock the operator out.
+bool PasswordsLost(const Context& context) {
+  if (context.seen.passwords_known) return false;
+  const auto& members = context.seen.members;
+  return std::any_of(members.begin(), members.end(),
+                     [](const Member& member) { return member.pod.has_value(); });
+}
+
 // True when the members may be made: their Secret and ConfigMap exist.
 bool PlanOwned(Context& context) {
   bool ready = true;
   for (const auto& [kind, state] : context.seen.owned) {
+    if (kind == OwnedKind::kSecret && state == OwnedState::kAbsent && PasswordsLost(context)) {
+      context.Block("SecretLost",
+                    "The group's own Secret was deleted while no operator ran, and members obey "
+                    "only the passwords in it. Put it back from a backup; without one, delete all "
+                    "pods of the group: new ones get new passwords, with their volumes' data, or "
+                    "empty where there are none.", true);
+      ready = false;
+      continue;
+    }
     if (state == OwnedState::kForeign) {
       context.Block("ForeignObject", "An object with a name that this group needs belongs to "
                     "somebody else; delete it or choose another name for the group.", true);

@@ -157,6 +157,16 @@ void AddOwned(Observed& seen, const Caches& caches, const Rendered& rendered) {
   put(OwnedKind::kReplicaBudget, budget(render::BudgetKind::kReplica).get());
 }
 
+// The members know the passwords that they were born with, so those are what the Secret must hold.
+void AddSecret(Observed& seen, const Caches& caches, const render::GroupSecrets& secrets) {
+  seen.passwords_known = !secrets.operator_password.empty();
+  model::OwnedState& state = seen.owned.at(OwnedKind::kSecret);
+  if (!seen.passwords_known || state != model::OwnedState::kCurrent) return;
+  if (!render::SamePasswords(StoredSecrets(caches, seen.group), secrets)) {
+    state = model::OwnedState::kOutdated;
+  }
+}
+
 // The settings that differ from what some member was born with, sorted.
 std::vector<std::string> PendingRestart(const Observed& seen,
                                         const std::map<std::string, std::string>& wanted) {
@@ -230,16 +240,11 @@ model::EngineView EngineViewOf(const redis::MemberFacts& facts) {
   return view;
 }
 
-render::GroupSecrets SecretsOf(const Caches& caches, const model::Group& group,
-                               const std::string& default_password) {
-  render::GroupSecrets secrets;
+render::GroupSecrets StoredSecrets(const Caches& caches, const model::Group& group) {
   const auto stored =
       caches.Secret(InNamespace(group.meta, render::SecretName(group.meta)));
-  if (stored != nullptr && stored->object.controller_uid == group.meta.uid) {
-    secrets = stored->secrets;
-  }
-  secrets.default_password = default_password;
-  return secrets;
+  if (stored == nullptr || stored->object.controller_uid != group.meta.uid) return {};
+  return stored->secrets;
 }
 
 Observed Observe(const Caches& caches, const model::Group& group,
@@ -262,10 +267,11 @@ Observed Observe(const Caches& caches, const model::Group& group,
     seen.volumes.push_back(std::move(view));
   }
   if (!group.spec_error.empty()) return seen;
-  Render(group, SecretsOf(caches, group, around.default_password), *around.catalogue, rendered);
+  Render(group, around.secrets, *around.catalogue, rendered);
   seen.resolve_error = rendered.error.empty() ? around.auth_error : rendered.error;
   if (!seen.resolve_error.empty()) return seen;
   AddOwned(seen, caches, rendered);
+  AddSecret(seen, caches, around.secrets);
   seen.live_parameters = rendered.live_parameters;
   seen.restart_parameters = PendingRestart(seen, rendered.born_with);
   seen.acl_hash = rendered.acl_hash;
@@ -298,8 +304,7 @@ std::set<std::string> VanishedUids(const Caches& caches, const model::Group& gro
   return uids;
 }
 
-redis::Credentials CredentialsOf(const Caches& caches, const model::Group& group) {
-  const render::GroupSecrets secrets = SecretsOf(caches, group, "");
+redis::Credentials CredentialsOf(const render::GroupSecrets& secrets) {
   redis::Credentials credentials;
   credentials.watch_user = render::kWatchUser;
   credentials.watch_password = secrets.watch_password;

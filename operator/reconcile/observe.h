@@ -28,16 +28,15 @@ struct Rendered {
 // What a pass knows beside the caches and the fleet.
 struct Surroundings {
   const model::Catalogue* catalogue = nullptr;
-  std::string default_password;  // of authSecretRef; empty: the default user is open
+  render::GroupSecrets secrets;  // as the members know them; empty until they are made
   std::string auth_error;        // not empty: it could not be read, and why
   std::string last_error;
   MonoMs now = 0;
   WallMs wall_now = 0;
 };
 
-// The secrets with which this group's objects are rendered; passwords are empty until they exist.
-render::GroupSecrets SecretsOf(const Caches& caches, const model::Group& group,
-                               const std::string& default_password);
+// The generated passwords in the group's own Secret; empty where there is none.
+render::GroupSecrets StoredSecrets(const Caches& caches, const model::Group& group);
 
 model::EngineView EngineViewOf(const redis::MemberFacts& facts);
 
@@ -51,6 +50,6 @@ model::Observed Observe(const Caches& caches, const model::Group& group,
 std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& group);
 // Members of the record whose pod object is gone.
 std::set<std::string> VanishedUids(const Caches& caches, const model::Group& group);
-redis::Credentials CredentialsOf(const Caches& caches, const model::Group& group);
+redis::Credentials CredentialsOf(const render::GroupSecrets& secrets);
 
 }  // namespace regroup::reconcile

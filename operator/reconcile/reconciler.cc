@@ -48,8 +48,20 @@ void Reconciler::Forget(const std::string& key) {
   states_.erase(key);
 }
 
-void Reconciler::SetTargets(const model::Group& group) {
-  const redis::Credentials credentials = CredentialsOf(*ports_.caches, group);
+// The members were born with these passwords and never learn others. So a leader keeps what it has
+// seen, and puts it back where a human deleted or changed the Secret; a standby only follows.
+void Reconciler::ReadSecrets(const model::Group& group, GroupState& state, bool leading) const {
+  const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
+  const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
+  if (known && (leading || stored.operator_password.empty())) return;
+  const std::string default_password = state.secrets.default_password;
+  state.secrets = stored;
+  state.secrets.default_password = default_password;
+  state.secrets_of = group.meta.uid;
+}
+
+void Reconciler::SetTargets(const model::Group& group, const GroupState& state) {
+  const redis::Credentials credentials = CredentialsOf(state.secrets);
   // Without passwords nobody would let us in, and each refusal would count as a sign of life.
   if (credentials.watch_password.empty()) return;
   ports_.fleet->SetTargets(model::KeyOf(group.meta), credentials,
@@ -62,14 +74,16 @@ void Reconciler::Watch(const std::string& key) {
     Forget(key);
     return;
   }
-  SetTargets(*group);
+  GroupState& state = StateOf(key);
+  ReadSecrets(*group, state, false);
+  SetTargets(*group, state);
   ports_.fleet->SetPace(key, redis::Pace::kRest);
 }
 
 void Reconciler::ReadAuth(const model::Group& group, GroupState& state) {
   const auto& reference = group.spec.auth_secret_ref;
   if (!reference) {
-    state.default_password.clear();
+    state.secrets.default_password.clear();
     state.auth_error.clear();
     state.auth_reference.clear();
     return;
@@ -84,7 +98,7 @@ void Reconciler::ReadAuth(const model::Group& group, GroupState& state) {
       {{"", "v1", "secrets", true}, group.meta.namespace_name, reference->name}, kApiTimeoutMs);
   if (!secret) {
     // An API server that is away changes nothing; a Secret that is missing must be told.
-    if (secret.error().code == ErrorCode::kNotFound || state.default_password.empty()) {
+    if (secret.error().code == ErrorCode::kNotFound || state.secrets.default_password.empty()) {
       state.auth_error = "spec.authSecretRef: the Secret '" + reference->name +
                          "' cannot be read (" + secret.error().message + "); create it.";
     }
@@ -94,7 +108,7 @@ void Reconciler::ReadAuth(const model::Group& group, GroupState& state) {
   state.auth_error = password.empty() ? "spec.authSecretRef: the Secret '" + reference->name +
                                             "' has no key '" + reference->key + "'; add it."
                                       : "";
-  if (!password.empty()) state.default_password = password;
+  if (!password.empty()) state.secrets.default_password = password;
 }
 
 // Since when: a zone has had no node that takes members, a node has been Ready, a member's pod
@@ -138,12 +152,13 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
     return nullptr;
   }
   GroupState& state = StateOf(key);
-  SetTargets(*group);
+  ReadSecrets(*group, state, true);
+  SetTargets(*group, state);
   ReadAuth(*group, state);
   TendMemory(*group, state);
   Surroundings around;
   around.catalogue = &options_.catalogue;
-  around.default_password = state.default_password;
+  around.secrets = state.secrets;
   around.auth_error = state.auth_error;
   around.last_error = state.last_error;
   around.now = ports_.clock->Now();
@@ -241,9 +256,16 @@ runtime::Outcome Reconciler::End(const std::string& key, std::unique_ptr<Round> 
 
 void Reconciler::StartLeading() {
   std::lock_guard lock(mutex_);
-  states_.clear();
   ready_since_.clear();
   leading_since_ = ports_.clock->Now();
+  for (auto& [key, state] : states_) {  // another led meanwhile: only the passwords hold
+    auto fresh = std::make_unique<GroupState>();
+    fresh->memory.leading_since = leading_since_;
+    fresh->secrets = std::move(state->secrets);
+    fresh->secrets.default_password.clear();
+    fresh->secrets_of = std::move(state->secrets_of);
+    state = std::move(fresh);
+  }
 }
 
 void Reconciler::StopLeading() {

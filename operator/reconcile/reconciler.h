@@ -25,7 +25,8 @@ namespace regroup::reconcile {
 struct GroupState {
   model::Memory memory;
   Rendered rendered;
-  std::string default_password;
+  render::GroupSecrets secrets;  // as this process first saw them; authSecretRef's password, too
+  std::string secrets_of;        // the group's UID
   std::string auth_error;
   std::string auth_reference;  // namespace/name/key that default_password was read from
   MonoMs auth_read_at = 0;
@@ -103,7 +104,8 @@ class Reconciler {
  private:
   GroupState& StateOf(const std::string& key);
   void Forget(const std::string& key);
-  void SetTargets(const model::Group& group);
+  void ReadSecrets(const model::Group& group, GroupState& state, bool leading) const;
+  void SetTargets(const model::Group& group, const GroupState& state);
   void ReadAuth(const model::Group& group, GroupState& state);
   void TendMemory(const model::Group& group, GroupState& state);
   void LogWhy(const Round& round, GroupState& state) const;

@@ -46,7 +46,7 @@ Round::Round(const Ports& ports, const Options& options, GroupState& state, mode
              model::Plan plan)
     : ports_(ports), options_(options), state_(state), seen_(std::move(seen)),
       plan_(std::move(plan)), key_(model::KeyOf(seen_.group.meta)),
-      secrets_(SecretsOf(*ports_.caches, seen_.group, state_.default_password)) {
+      secrets_(state_.secrets) {
   for (std::size_t i = 0; i < plan_.effects.size(); ++i) {
     const EngineEffect* engine = AsEngine(plan_.effects[i]);
     if (engine == nullptr) objects_.push_back(i);

@@ -44,6 +44,8 @@ std::string VolumeName(const std::string& member_name);
 // "web-cache-001"; index from 1.
 
 Json Secret(const model::Group& group, const GroupSecrets& secrets);
+// The generated ones; default_password is not among them.
+bool SamePasswords(const GroupSecrets& one, const GroupSecrets& other);
 // {} where the object holds no passwords of ours.
 GroupSecrets ParseSecret(const Json& secret);
 // One value of any Secret, decoded; for authSecretRef.

@@ -33,6 +33,12 @@ Json Secret(const model::Group& group, const GroupSecrets& secrets) {
   return secret;
 }
 
+bool SamePasswords(const GroupSecrets& one, const GroupSecrets& other) {
+  return one.operator_password == other.operator_password &&
+         one.watch_password == other.watch_password &&
+         one.replication_password == other.replication_password;
+}
+
 GroupSecrets ParseSecret(const Json& secret) {
   const Json& data = Child(secret, "data");
   GroupSecrets secrets;

@@ -78,7 +78,8 @@ def namespace(cluster: Cluster, operator: Operator,
 
 @pytest.fixture
 def make_group(cluster: Cluster, namespace: str) -> Iterator[Callable[..., Group]]:
-    """Makes a group and waits until all its members are in sync; deleted after the test."""
+    """Makes a group and waits until all its members are in sync. After the test its deletion
+    begins; who makes one of the same name, and the end of the namespace, wait for it."""
     made: list[Group] = []
 
     def make(manifest: Json, wait: bool = True) -> Group:
@@ -86,6 +87,7 @@ def make_group(cluster: Cluster, namespace: str) -> Iterator[Callable[..., Group
         members = spec.get("numCacheClusters") or spec.get("replicasPerNodeGroup", 0) + 1
         group = Group(cluster, namespace, manifest["metadata"]["name"])
         made.append(group)
+        group.wait_gone()
         group.create(manifest)
         if wait:
             group.wait_settled(members, 60)
@@ -93,8 +95,7 @@ def make_group(cluster: Cluster, namespace: str) -> Iterator[Callable[..., Group
 
     yield make
     for group in made:
-        if cluster.find(group.path) is not None:
-            group.delete()
+        group.delete(wait=False)
 
 
 @pytest.fixture

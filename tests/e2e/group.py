@@ -87,14 +87,19 @@ class Group:
     def patch(self, spec: Json) -> None:
         self.cluster.api("PATCH", self.path, {"spec": spec}, "application/merge-patch+json")
 
-    def delete(self, timeout: float = 90) -> float:
+    def delete(self, timeout: float = 90, wait: bool = True) -> float:
         """Deletes the group and waits until it is gone; gives how long that took."""
         begin = time.monotonic()
-        self.cluster.api("DELETE", self.path)
+        if self.cluster.find(self.path) is not None:
+            self.cluster.api("DELETE", self.path)
+        if wait:
+            self.wait_gone(timeout)
+        return time.monotonic() - begin
+
+    def wait_gone(self, timeout: float = 90) -> None:
         wait_for(f"{self.name} is deleted", timeout,
                  lambda: ((left := self.cluster.find(self.path)) is None,
                           left and left.get("status", {}).get("conditions")), 0.2)
-        return time.monotonic() - begin
 
     def scale(self, replicas: int) -> None:
         self.cluster.kubectl("-n", self.namespace, "scale", f"replicationgroup/{self.name}",
@@ -210,11 +215,18 @@ class Group:
         return [endpoint for item in slices for endpoint in item.get("endpoints") or []]
 
     # -- data ---------------------------------------------------------------------------------
-    def redis(self, kind: str = "primary", timeout: float = 2.0) -> redis.Redis:
-        """A client of an endpoint. kube-proxy learns of a new one up to a second or two after us."""
-        link = connect(self.vip(kind), timeout)
-        wait_for(f"the {kind} endpoint of {self.name} answers", 10, lambda: (link.ping(), ""), 0.02)
-        return link
+    def redis(self, kind: str = "primary", timeout: float = 2.0,
+              patience: float = 10) -> redis.Redis:
+        """A client of an endpoint, once the endpoint leads to what it promises: kube-proxy learns of
+        a new primary up to a second or two after us, and may lead to the old one until then."""
+        address = self.vip(kind)
+
+        def look() -> tuple[bool, Any]:
+            link = connect(address, timeout)
+            role = link.role()[0]
+            return kind != "primary" or role == b"master", link
+
+        return wait_for(f"the {kind} endpoint of {self.name} answers", patience, look, 0.02)
 
     def client(self, rate: float = 1000) -> ClientProcess:
         """A writing client; it starts once the endpoint takes connections."""

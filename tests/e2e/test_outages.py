@@ -35,7 +35,9 @@ def test_api_server_outage(make_group: MakeGroup, cluster: Cluster, operator: Op
                            settings: Settings, say: Say, how: str) -> None:
     """Bar 10: nothing happens to the data plane, and the operator goes on by itself."""
     cluster.faults.require("the API server killed or paused")
-    group = make_group(small_group("outage"))
+    group = make_group(small_group("outage"), wait=False)
+    group.wait_settled(3, 180)  # after the outage before, kubelet, scheduler and kube-proxy may
+    group.redis(patience=60).close()  # wait long until they look again
     lives, epoch, primary = group.incarnations(), group.epoch(), group.primary()
     begin_fault, end_fault = OUTAGES[how]
     with group.client(rate=500) as client:
@@ -64,6 +66,7 @@ def test_api_server_outage(make_group: MakeGroup, cluster: Cluster, operator: Op
     assert not log.failures, log.failures_in(0)
     assert not client.lost() and not goes_on.problems
     assert promoted_ms <= within(1000) and goes_on.gap_ms <= within(40_000)
+    cluster.faults.repair()  # the group's end needs the components that the outage ended
 
 
 def kill_all(group: Group, cluster: Cluster) -> tuple[float, dict[str, Incarnation]]:

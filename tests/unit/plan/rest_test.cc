@@ -91,13 +91,22 @@ TEST(Owned, Rows) {
       {"an outdated object is applied", 3,
        [](World& w) { w.seen.owned[OwnedKind::kConfigMap] = OwnedState::kOutdated; },
        {"apply 1"}, "-"},
-      {"without a Secret no member is made", 3,
+      {"nobody runs who knows passwords: they are made, and no member without them", 3,
        [](World& w) {
+         w.seen.passwords_known = false;
          w.Unrecorded();
          w.seen.members.clear();
          w.seen.owned[OwnedKind::kSecret] = OwnedState::kAbsent;
        },
        {"apply 0"}, "-"},
+      {"a deleted Secret whose passwords are known is put back", 3,
+       [](World& w) { w.seen.owned[OwnedKind::kSecret] = OwnedState::kAbsent; }, {"apply 0"}, "-"},
+      {"running members never get new passwords", 3,
+       [](World& w) {
+         w.seen.passwords_known = false;
+         w.seen.owned[OwnedKind::kSecret] = OwnedState::kAbsent;
+       },
+       {}, "-"},
       {"a foreign object is never overwritten", 3,
        [](World& w) { w.seen.owned[OwnedKind::kPrimaryService] = OwnedState::kForeign; }, {}, "-"},
       {"a foreign Secret: no member is made with it", 3,
@@ -114,6 +123,13 @@ TEST(Owned, AForeignObjectNeedsAHuman) {
   World world;
   world.seen.owned[OwnedKind::kPrimaryService] = OwnedState::kForeign;
   EXPECT_EQ(ConditionOf(world.Make(), "Stalled").substr(0, 18), "True ForeignObject");
+}
+
+TEST(Owned, LostPasswordsNeedAHuman) {
+  World world;
+  world.seen.passwords_known = false;
+  world.seen.owned[OwnedKind::kSecret] = OwnedState::kAbsent;
+  EXPECT_EQ(ConditionOf(world.Make(), "Stalled").substr(0, 15), "True SecretLost");
 }
 
 void Deleted(World& w) { w.seen.group.meta.deleting = true; }

@@ -115,6 +115,7 @@ World::World(int members) {
                           model::OwnedKind::kPrimaryBudget, model::OwnedKind::kReplicaBudget}) {
     seen.owned[kind] = model::OwnedState::kCurrent;
   }
+  seen.passwords_known = true;
   seen.acl_hash = "acl-1";
   seen.live_parameters = {{"maxmemory", "100"}};
   seen.memory.leading_since = 1;

@@ -9,7 +9,7 @@ import redis
 
 from faults.scenario import Expect, Scenario
 from faults.stage import Stage
-from group import connect
+from group import condition_of, connect
 from harness import Json, wait_for
 
 FOREIGN = "foreign"
@@ -102,28 +102,59 @@ def service_deleted(stage: Stage) -> None:
         bool(connect(stage.group.vip(), 0.5).ping()), ""))
 
 
+def secret_path(stage: Stage) -> str:
+    return stage.path("secrets", f"{stage.group.name}-regroup")
+
+
+def wait_secret(stage: Stage, right: Json) -> None:
+    """The passwords that the members know are in the Secret, and the group is still looked after."""
+    def look() -> tuple[bool, str]:
+        seen = stage.cluster.find(secret_path(stage))
+        return seen is not None and seen["data"] == right["data"], "missing" if not seen else "other"
+
+    wait_put_right(stage, "the Secret is as it was", look)
+
+
 def wrong_secret(stage: Stage) -> None:
     """The operator's own passwords garbled in the Secret; the engines know the right ones."""
-    path = stage.path("secrets", f"{stage.group.name}-regroup")
-    right = stage.cluster.get(path)["data"]
-    stage.later(lambda: stage.patch(path, {"data": right}))
+    right = stage.cluster.get(secret_path(stage))
     wrong = {key: "d3Jvbmc=" for key in ("operator-password", "watch-password")}
-    stage.patch(path, {"data": {**right, **wrong}})
+    stage.patch(secret_path(stage), {"data": {**right["data"], **wrong}})
     stage.struck()
-    stage.last(15)
+    wait_secret(stage, right)
+    stage.last(5)
 
 
 def secret_deleted(stage: Stage) -> None:
-    path = stage.path("secrets", f"{stage.group.name}-regroup")
-    right = stage.cluster.get(path)
-    stage.cluster.api("DELETE", path)
+    right = stage.cluster.get(secret_path(stage))
+    stage.cluster.api("DELETE", secret_path(stage))
     stage.struck()
-    stage.last(15)
-    if stage.cluster.find(path) is None:
-        stage.notes.append("the Secret was not made again; a human put it back")
-        for field in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
-            right["metadata"].pop(field, None)
-        stage.cluster.api("POST", path.rsplit("/", 1)[0], right)
+    wait_secret(stage, right)
+    stage.last(5)
+
+
+def secret_lost(stage: Stage) -> None:
+    """Deleted while no operator runs: nobody knows the members' passwords any more."""
+    stage.later(lambda: stage.operator.scale(2))
+    right = stage.cluster.get(secret_path(stage))
+    stage.operator.scale(0)
+    stage.cluster.api("DELETE", secret_path(stage))
+    stage.struck()
+    stage.operator.scale(2)
+    stage.operator.wait_leader()
+
+    def told() -> tuple[bool, Json]:
+        stalled = condition_of(stage.group.get(), "Stalled")
+        return stalled.get("reason") == "SecretLost", stalled
+
+    wait_put_right(stage, "the condition Stalled says SecretLost", told)
+    stage.last(5)
+    if stage.cluster.find(secret_path(stage)) is not None:
+        stage.findings.append("L1: new passwords were made that no member knows")
+        return
+    for field in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+        right["metadata"].pop(field, None)
+    stage.cluster.api("POST", stage.path("secrets"), right)  # a human, from a backup
 
 
 def paused(stage: Stage) -> None:
@@ -226,12 +257,16 @@ ROWS = [
                     lost_s=0, same_service=False), service_deleted),
     Scenario("paused", "20", "spec.paused, and kill -9 of the primary; unpaused after 10 s",
              Expect("nothing while paused; then at once", 15.0), paused),
-    Scenario("wrong-secret", "21", "the operator's passwords in the Secret garbled for 15 s",
-             Expect("no role moves, no write fails; whole once it is right again", 0.5, (0, 0),
-                    restarts="none", lost_s=0, refused=False), wrong_secret),
+    Scenario("wrong-secret", "21", "the operator's passwords in the Secret garbled",
+             Expect("put right; no role moves, no write fails", 0.5, (0, 0), restarts="none",
+                    lost_s=0, refused=False), wrong_secret),
     Scenario("secret-deleted", "21", "the group's own Secret deleted",
-             Expect("no role moves, no write fails", 0.5, (0, 0), restarts="none", lost_s=0,
-                    refused=False), secret_deleted),
+             Expect("put right; no role moves, no write fails", 0.5, (0, 0), restarts="none",
+                    lost_s=0, refused=False), secret_deleted),
+    Scenario("secret-lost", "21",
+             "the group's own Secret deleted while no operator runs, and put back after 5 s",
+             Expect("Stalled until a human puts it back; no role moves, no write fails", 0.5, (0, 0),
+                    restarts="none", lost_s=0, refused=False), secret_lost),
     Scenario("auth-secret-missing", "21", "authSecretRef names a Secret that is not there, 10 s",
              Expect("a condition tells; no write fails", 0.5, (0, 0), restarts="none", lost_s=0,
                     refused=False), auth_secret_missing),
