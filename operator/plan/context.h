@@ -21,6 +21,7 @@ struct Context {
   std::string pending;  // what the spec asks for and cannot be had yet, while the group serves
   std::string pending_reason;
   bool stalled = false;  // needs a human
+  bool unseen = false;   // whether the granted primary serves is not known
   bool hurry = false;    // the next step of a failover is milliseconds away: no pod is made now
   std::string leaving_uid;  // the member that a smaller group lets go of
 

@@ -182,6 +182,7 @@ void PlanGranted(Context& context) {
       break;
     case FaultKind::kUnseen:
     case FaultKind::kSuspected:
+      context.unseen = true;
       context.Watch(model::Attention::kSuspect);
       if (fault.look_again_ms > 0) context.LookAgain(fault.look_again_ms);
       context.Say("the primary is suspected: " + fault.words);

@@ -53,10 +53,10 @@ Facts Gather(const Context& context) {
   return facts;
 }
 
-void Put(Context& context, const std::string& type, bool holds, const std::string& reason,
-         const std::string& message) {
-  Condition condition{type, holds ? ConditionStatus::kTrue : ConditionStatus::kFalse, reason,
-                      message, context.seen.group.meta.generation, context.seen.wall_now};
+void Put(Context& context, const std::string& type, ConditionStatus status,
+         const std::string& reason, const std::string& message) {
+  Condition condition{type,    status, reason, message, context.seen.group.meta.generation,
+                      context.seen.wall_now};
   for (const Condition& old : context.seen.group.view.conditions) {
     if (old.type == type && old.status == condition.status) {
       condition.last_transition_wall_ms = old.last_transition_wall_ms;
@@ -65,7 +65,35 @@ void Put(Context& context, const std::string& type, bool holds, const std::strin
   context.plan.view.conditions.push_back(condition);
 }
 
+void Put(Context& context, const std::string& type, bool holds, const std::string& reason,
+         const std::string& message) {
+  Put(context, type, holds ? ConditionStatus::kTrue : ConditionStatus::kFalse, reason, message);
+}
+
+constexpr std::int64_t kFirstLookMs = 3000;  // the time that first connections may take
+
+// A new leader, whose connections have yet to open, lets stand what the last one published.
+bool YetToLook(const Context& context) {
+  return context.unseen && context.blocked.empty() &&
+         context.seen.now - context.seen.memory.leading_since < kFirstLookMs &&
+         !context.seen.group.view.conditions.empty();
+}
+
+// Nobody says that the primary failed, and the operator does not see that it serves: its own
+// network may be at fault.
+bool PutUnseen(Context& context) {
+  if (!context.unseen || !context.blocked.empty()) return false;
+  const std::string message = "The operator cannot see whether the primary serves.";
+  for (const char* type : {"Ready", "Available", "FailoverReady"}) {
+    Put(context, type, ConditionStatus::kUnknown, "PrimaryNotSeen", message);
+  }
+  Put(context, "Reconciling", true, "PrimaryNotSeen", message);
+  Put(context, "Stalled", false, "Progressing", "Nothing waits for a human.");
+  return true;
+}
+
 void PutConditions(Context& context, const Facts& facts) {
+  if (PutUnseen(context)) return;
   const bool ready = facts.missing.empty() && !context.stalled;
   const bool pending = !context.pending.empty() && facts.missing == context.pending;
   const std::string reason = !context.blocked_reason.empty() ? context.blocked_reason
@@ -125,6 +153,10 @@ void PutMembers(Context& context) {
 
 void BuildView(Context& context) {
   model::GroupView& view = context.plan.view;
+  if (YetToLook(context)) {
+    view = context.seen.group.view;
+    return;
+  }
   const model::GroupMeta& meta = context.seen.group.meta;
   const Facts facts = Gather(context);
   view.observed_generation = meta.generation;

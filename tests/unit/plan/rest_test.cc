@@ -50,6 +50,26 @@ TEST(Quiet, TheViewIsTheSameAtTwoMoments) {
   EXPECT_TRUE(world.Make().view == first.view);
 }
 
+TEST(Unseen, APrimaryThatNobodySaysFailedIsNotCalledUnavailable) {
+  World world;
+  world.Lose(1, 1200);
+  for (const char* type : {"Ready", "Available", "FailoverReady"}) {
+    EXPECT_EQ(ConditionOf(world.Make(), type).substr(0, 22), "Unknown PrimaryNotSeen") << type;
+  }
+  world.Hang(1, 60'000).LinkDown(2).LinkDown(3);
+  EXPECT_EQ(ConditionOf(world.Make(), "Available").substr(0, 6), "False ");
+}
+
+TEST(Unseen, ANewLeaderLetsStandWhatTheLastOnePublished) {
+  World world;
+  world.seen.group.view = world.Make().view;
+  for (model::Member& member : world.seen.members) member.engine = {};
+  world.seen.memory.leading_since = kNow - 2999;
+  EXPECT_EQ(world.Make().view, world.seen.group.view);
+  world.seen.memory.leading_since = kNow - 3000;
+  EXPECT_EQ(ConditionOf(world.Make(), "Available").substr(0, 22), "Unknown PrimaryNotSeen");
+}
+
 TEST(Quiet, TheSameInputGivesTheSamePlan) {
   World world;
   world.Die(1);

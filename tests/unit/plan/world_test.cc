@@ -390,8 +390,11 @@ std::string RecordOf(const World& world) { return RecordOf(world.Make()); }
 std::string ConditionOf(const model::Plan& plan, const std::string& type) {
   for (const model::Condition& condition : plan.view.conditions) {
     if (condition.type != type) continue;
-    const bool yes = condition.status == model::ConditionStatus::kTrue;
-    return std::string(yes ? "True " : "False ") + condition.reason + ": " + condition.message;
+    const auto status = condition.status;
+    return std::string(status == model::ConditionStatus::kTrue    ? "True "
+                       : status == model::ConditionStatus::kFalse ? "False "
+                                                                  : "Unknown ") +
+           condition.reason + ": " + condition.message;
   }
   return "none";
 }
