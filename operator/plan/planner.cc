@@ -46,8 +46,10 @@ bool PlanOwned(Context& context) {
       continue;
     }
     if (state == OwnedState::kForeign) {
-      context.Block("ForeignObject", "An object with a name that this group needs belongs to "
-                    "somebody else; delete it or choose another name for the group.", true);
+      context.Block("ForeignObject",
+                    "An object with a name that this group needs belongs to somebody else. What an "
+                    "earlier group of this name left is soon removed by the cluster's garbage "
+                    "collector; anything else: delete it or choose another name for the group.", true);
       ready = ready && kind != OwnedKind::kSecret && kind != OwnedKind::kConfigMap;
     }
     if (state == OwnedState::kAbsent || state == OwnedState::kOutdated) {
@@ -205,7 +207,7 @@ void PlanMain(Context& context) {
   const bool recorded = context.record().epoch > 0 && context.record().primary && !stale;
   if (!recorded) {
     if (can_create) PlanCreation(context);
-    if (context.plan.effects.empty()) PlanBootstrap(context);
+    if (can_create && context.plan.effects.empty()) PlanBootstrap(context);
     context.LookAgain(200);
     return;
   }

@@ -68,7 +68,7 @@ class Settings:
     planned: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_PLANNED", 3, 50)))
     failpoint_runs: int = field(
         default_factory=lambda: int(number_from_env("REGROUP_E2E_FAILPOINT_RUNS", 0, 10)))
-    rest_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_REST_S", 60, 600))
+    rest_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_REST_S", 30, 600))
     outage_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_OUTAGE_S", 20, 60))
 
 

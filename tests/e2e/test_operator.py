@@ -42,7 +42,7 @@ CASES = [
     Case("scale-down", "after-record"),
     Case("scale-down", "after-effect-DeleteMember", quick=True),
     Case("failover", "after-record", quick=True),
-    Case("failover", "after-effect-EngineEffect", quick=True),
+    Case("failover", "after-effect-EngineEffect"),
     Case("failover", "after-effect-WriteSlice", quick=True),
     Case("failover", "after-status"),
 ]

@@ -35,7 +35,7 @@ def test_api_server_outage(make_group: MakeGroup, cluster: Cluster, operator: Op
                            settings: Settings, say: Say, how: str) -> None:
     """Bar 10: nothing happens to the data plane, and the operator goes on by itself."""
     cluster.faults.require("the API server killed or paused")
-    group = make_group(small_group("outage"), wait=False)
+    group = make_group(small_group(f"outage-{how}"), wait=False)
     group.wait_settled(3, 180)  # after the outage before, kubelet, scheduler and kube-proxy may
     group.redis(patience=60).close()  # wait long until they look again
     lives, epoch, primary = group.incarnations(), group.epoch(), group.primary()

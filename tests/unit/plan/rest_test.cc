@@ -143,6 +143,11 @@ TEST(Owned, AForeignObjectNeedsAHuman) {
   World world;
   world.seen.owned[OwnedKind::kPrimaryService] = OwnedState::kForeign;
   EXPECT_EQ(ConditionOf(world.Make(), "Stalled").substr(0, 18), "True ForeignObject");
+  World fresh;
+  fresh.Unrecorded();
+  fresh.seen.members.clear();
+  fresh.seen.owned[OwnedKind::kSecret] = OwnedState::kForeign;
+  EXPECT_EQ(ConditionOf(fresh.Make(), "Ready").substr(0, 19), "False ForeignObject");
 }
 
 TEST(Owned, LostPasswordsNeedAHuman) {
