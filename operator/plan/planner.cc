@@ -49,7 +49,8 @@ bool PlanOwned(Context& context) {
       context.Block("ForeignObject",
                     "An object with a name that this group needs belongs to somebody else. What an "
                     "earlier group of this name left is soon removed by the cluster's garbage "
-                    "collector; anything else: delete it or choose another name for the group.", true);
+                    "collector; anything else: delete it, or choose another name for the group.",
+                    true);
       ready = ready && kind != OwnedKind::kSecret && kind != OwnedKind::kConfigMap;
     }
     if (state == OwnedState::kAbsent || state == OwnedState::kOutdated) {

@@ -69,7 +69,7 @@ class Settings:
     failpoint_runs: int = field(
         default_factory=lambda: int(number_from_env("REGROUP_E2E_FAILPOINT_RUNS", 0, 10)))
     rest_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_REST_S", 30, 600))
-    outage_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_OUTAGE_S", 20, 60))
+    outage_s: float = field(default_factory=lambda: number_from_env("REGROUP_E2E_OUTAGE_S", 10, 60))
 
 
 def run(argv: Sequence[str], *, text: str | None = None, check: bool = True,
