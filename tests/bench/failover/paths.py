@@ -1,0 +1,13 @@
+"""Puts the end-to-end tests' modules within reach: their client, observer and faults are used as they are."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[2]
+
+for folder in (HERE, ROOT / "tests" / "e2e"):
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
