@@ -136,7 +136,7 @@ class Cluster:
     def api(self, method: str, path: str, body: Json | None = None,
             content_type: str = "application/json", timeout: float = 5.0) -> Json:
         """One request. Raises ApiError with the server's own message."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._proxy_port(), timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", self.proxy_port(), timeout=timeout)
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None,
                                {"Content-Type": content_type})
@@ -157,7 +157,7 @@ class Cluster:
 
     def watch(self, path: str, timeout: float = 5.0) -> Iterator[Json]:
         """The events of one watch, until it ends; OSError when nothing comes for so long."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._proxy_port(), timeout=timeout)
+        connection = http.client.HTTPConnection("127.0.0.1", self.proxy_port(), timeout=timeout)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -177,7 +177,7 @@ class Cluster:
                 return None
             raise
 
-    def _proxy_port(self) -> int:
+    def proxy_port(self) -> int:
         if self._proxy is not None and self._proxy.poll() is None:
             return self._port
         self._proxy = subprocess.Popen(
