@@ -1,4 +1,4 @@
-"""The chart of the README: median write gap by fault and system, with the worst one, on a log scale."""
+"""The chart for the README: median write gap by fault and system, and the worst, log scale."""
 
 from __future__ import annotations
 

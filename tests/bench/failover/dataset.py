@@ -22,7 +22,7 @@ def link_to(host: str, port: int = 6379, timeout: float = 90.0) -> redis.Redis:
 
 
 def fill(host: str, data_gb: float, replicas: int, port: int = 6379) -> None:
-    """Through the primary. Replicas acknowledge each batch, or their output buffers would run over."""
+    """Through the primary. Replicas acknowledge each batch, or their buffers would run over."""
     link = link_to(host, port)
     link.mset({f"seed:{number}": number for number in range(SEED_KEYS)})
     body = os.urandom(VALUE_BYTES)
@@ -50,7 +50,7 @@ def missing(host: str, data_gb: float, port: int = 6379) -> int:
 
 
 def sweep(host: str, prefix: str, last: int, port: int = 6379) -> None:
-    """Takes a round's keys away again, those of unknown outcome, too: the next one starts as this did."""
+    """Takes a round's keys away again, also those of unknown outcome."""
     link = link_to(host, port)
     for begin in range(1, last + 1, 1000):
         link.unlink(*(f"{prefix}:{number}" for number in range(begin, min(begin + 1000, last + 1))))

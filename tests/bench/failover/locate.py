@@ -40,9 +40,9 @@ class Fixed:
 
 
 class Sentinels:
-    """What the guide for Sentinel clients asks for: each connection begins with the question where to,
-    put to one Sentinel after the other, and `+switch-master` of any of them ends the old connection
-    at once. With `replicas`, it is a replica that is wanted, in turn, or the primary if there is none.
+    """What the guide for Sentinel clients asks for: each connection begins with the question where
+    to, put to one Sentinel after the other, and `+switch-master` of any of them ends the old
+    connection at once. With `replicas` it is a replica that is wanted, or else the primary.
     """
 
     def __init__(self, sentinels: Sequence[Address], name: str, replicas: bool = False) -> None:

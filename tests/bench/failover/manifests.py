@@ -1,5 +1,6 @@
-"""Objects of the two systems that the bench makes by itself. What can be is as Regroup makes it: image,
-resources, engine settings, probe, one member in each zone. Pure functions.
+"""Objects of the two systems that the bench makes by itself: pure functions.
+
+What can be is as Regroup makes it: image, resources, engine settings, probe, a member in each zone.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ SENTINEL_PORT = 26379
 
 
 def limit_mi(data_gb: float) -> int:
-    """Memory limit of a member: what its data takes, and as much again as Regroup's maxmemory leaves."""
+    """Memory limit of a member: its data, and what Regroup's maxmemory leaves free beside it."""
     return 512 if data_gb == 0 else 512 + round(data_gb * 1536)
 
 
@@ -43,8 +44,8 @@ def redis_conf(data_gb: float) -> str:
 
 
 def config_map(name: str, data: Mapping[str, str]) -> Json:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {APP: name}},
-            "data": dict(data)}
+    return {"apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "labels": {APP: name}}, "data": dict(data)}
 
 
 def service(name: str, selector: Mapping[str, str], port: int) -> Json:
@@ -54,7 +55,7 @@ def service(name: str, selector: Mapping[str, str], port: int) -> Json:
 
 def stateful_set(name: str, command: Sequence[str], config: str, port: int, limits: Json,
                  env: Mapping[str, str] | None = None, pre_stop: Json | None = None) -> Json:
-    """Three pods, one on each node, made anew when deleted; their configuration is in /etc/bench."""
+    """Three pods, one on each node, made anew when deleted; `config` is in /etc/bench."""
     container: dict[str, Any] = {
         "name": "redis", "image": IMAGE, "imagePullPolicy": "IfNotPresent", "workingDir": "/data",
         "command": list(command),
@@ -77,7 +78,8 @@ def stateful_set(name: str, command: Sequence[str], config: str, port: int, limi
             "replicas": 3, "serviceName": name, "podManagementPolicy": "Parallel",
             "updateStrategy": {"type": "OnDelete"},
             "selector": {"matchLabels": {APP: name}},
-            "template": {"metadata": {"labels": {APP: name}}, "spec": _pod(name, container, config)}}}
+            "template": {"metadata": {"labels": {APP: name}},
+                         "spec": _pod(name, container, config)}}}
 
 
 def _pod(name: str, container: Json, config: str) -> Json:

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 """The bench's clients, open loop: `python3 openloop.py write --at 10.96.3.4:6379 --log FILE`.
 
-A command goes out at each slot of a fixed schedule, whether or not earlier ones were answered; what is
-due while there is no connection is not sent and not made up for. 100 ms for a connect and for each
-reply, 2 ms to the next try, as in the end-to-end tests' client. `write` sets unique keys and notes each
-acknowledgement; `read` gets the seed's keys over several connections. With `--sentinel` the address
-comes from Sentinel, else it is fixed. Times are CLOCK_MONOTONIC.
+A command goes out at each slot of a fixed schedule, whether or not earlier ones were answered; what
+is due while there is no connection is not sent and not made up for. 100 ms for a connect and for
+each reply, 2 ms to the next try, as in the end-to-end tests' client. `write` sets unique keys and
+notes each acknowledgement; `read` gets the seed's keys over several connections. With `--sentinel`
+the address comes from Sentinel, else it is fixed. Times are CLOCK_MONOTONIC.
 """
 
 from __future__ import annotations
@@ -147,8 +147,9 @@ class OpenLoop:
 async def _or_news(wanted: "asyncio.Future[Found]", news: asyncio.Event) -> Found | None:
     """The result of `wanted`, or None as soon as there is news."""
     heard = asyncio.ensure_future(news.wait())
+    both: set[asyncio.Future] = {wanted, heard}
     try:
-        await asyncio.wait({wanted, heard}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         return wanted.result() if wanted.done() else None
     finally:
         heard.cancel()

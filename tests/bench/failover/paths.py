@@ -1,4 +1,4 @@
-"""Puts the end-to-end tests' modules within reach: their client, observer and faults are used as they are."""
+"""Puts the end-to-end tests' modules within reach: client, observer and faults are theirs."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Iterator, Mapping, Sequence
 
-from strikes import STRIKES, USUAL
+from strikes import USUAL
 
 SYSTEMS = ["regroup", "sentinel", "role-label", "sentinel-default", "regroup-tuned"]
 RIVALS = ["regroup", "sentinel", "role-label"]
@@ -35,8 +35,8 @@ class Part:
         return min(self.rounds, SLOW_ROUNDS) if system == "sentinel-default" else self.rounds
 
     def steps(self, done: Mapping[tuple[str, str, float], int]) -> Iterator[Step]:
-        """Each round of every fault takes all systems in turn, so that what the machine does beside it
-        meets all of them. Rounds that were done before are left out."""
+        """Each round of every fault takes all systems in turn, so that what the machine does beside
+        it meets all of them. Rounds that were done before are left out."""
         for number in range(1, self.rounds + 1):
             for fault in self.faults:
                 for system in self.systems:
@@ -63,10 +63,13 @@ def part(data_gb: float, systems: Sequence[str] = (), faults: Sequence[str] = ()
                 rounds or DEFAULT_ROUNDS[least])
 
 
-def unknown(systems: Sequence[str], faults: Sequence[str]) -> str:
+def names(text: str) -> list[str]:
+    return [one for one in text.split(",") if one]
+
+
+def unknown(given: Sequence[str], known: Sequence[str], what: str) -> str:
     """What is wrong with names that were given; empty if nothing."""
-    for given, known, what in ((systems, SYSTEMS, "system"), (faults, list(STRIKES), "fault")):
-        for name in given:
-            if name not in known:
-                return f"no {what} {name}; there are {', '.join(known)}"
+    for name in given:
+        if name not in known:
+            return f"no {what} {name}; there are {', '.join(known)}"
     return ""

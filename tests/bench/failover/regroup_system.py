@@ -14,9 +14,9 @@ from systems import MEMBERS, PORT, Member, System
 
 class RegroupSystem(System):
     def __init__(self, cluster: Cluster, namespace: str, data_gb: float, name: str,
-                 failover: Json | None = None) -> None:
+                 failover: Json | None = None, count: int = MEMBERS) -> None:
         super().__init__(cluster, namespace, data_gb)
-        self.name = name
+        self.name, self.count = name, count
         self.group = Group(cluster, namespace, name)
         self._failover = failover
         self._known = ""  # the last failover before the round
@@ -26,8 +26,8 @@ class RegroupSystem(System):
         spec: dict[str, Any] = {"resources": manifests.resources(self.data_gb)}
         if self._failover:
             spec["failover"] = self._failover
-        self.group.create(small_group(self.name, MEMBERS - 1, **spec))
-        self.group.wait_settled(MEMBERS, 120, 0.3)
+        self.group.create(small_group(self.name, self.count - 1, **spec))
+        self.group.wait_settled(self.count, 120, 0.3)
 
     def delete(self) -> None:
         self.group.delete(120)
@@ -39,7 +39,7 @@ class RegroupSystem(System):
         return member_of_view(self.group.primary())
 
     def settled(self) -> tuple[bool, str]:
-        return self.group.settled(MEMBERS)
+        return self.group.settled(self.count)
 
     def write_target(self) -> list[str]:
         return ["--at", f"{self.group.vip('primary')}:{PORT}"]

@@ -1,4 +1,4 @@
-"""Replies of the engine's protocol, taken apart as they come in: just what the clients here need."""
+"""Replies of the engine's protocol, taken apart as they come in: what the clients here need."""
 
 from __future__ import annotations
 

@@ -13,8 +13,9 @@ BEGIN, END = "<!-- figures -->", "<!-- end of figures -->"
 HOME = "regroup"
 FAULTS = {"kill": "process kill", "delete": "pod delete", "hang": "hang", "power": "node power cut",
           "cut": "node cut off", "planned": "planned"}
-SYSTEMS = {"regroup": "Regroup", "regroup-tuned": "Regroup, 1,000 ms", "sentinel": "Sentinel, 1,000 ms",
-           "sentinel-default": "Sentinel, default", "role-label": "role label"}
+SYSTEMS = {"regroup": "Regroup", "regroup-tuned": "Regroup, 1,000 ms",
+           "sentinel": "Sentinel, 1,000 ms", "sentinel-default": "Sentinel, default",
+           "role-label": "role label"}
 STAGES = ["detect", "promote", "endpoint"]
 
 
@@ -49,7 +50,7 @@ class Group:
         return sum(one.two_writers_s for one in self.rounds)
 
     def stages(self) -> dict[str, float]:
-        """Medians of the stages that the system tells; those of rounds without an account are left out."""
+        """Medians of the stages that the system tells; rounds without an account are left out."""
         told = [one.stages for one in self.rounds if one.stages]
         names = {name for one in told for name in one}
         return {name: median([one[name] for one in told if name in one]) for name in names}
@@ -82,6 +83,11 @@ def time_words(ms: float) -> str:
 
 def size_words(data_gb: float) -> str:
     return "empty sets" if data_gb == 0 else f"{data_gb:g} GB in each member"
+
+
+def title_words(data_gb: float) -> str:
+    words = size_words(data_gb)
+    return words[0].upper() + words[1:]
 
 
 def home_of(groups: Sequence[Group], one: Group) -> Group | None:
@@ -191,6 +197,20 @@ def markdown(head: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
     return [rows[0], "|" + " --- |" * len(head), *rows[1:]]
 
 
+def line(one: Result) -> str:
+    """A round in one line, for who watches."""
+    if one.broken:
+        return f"BROKEN: {one.broken}"
+    words = [f"write gap {time_words(one.write_gap_ms)}", f"read gap {time_words(one.read_gap_ms)}",
+             f"lost {one.lost:,} of {one.acknowledged:,}", f"two writers {one.two_writers_s:.1f} s"]
+    words += [f"{name.replace('_', ' ')} {value:.10g}" for name, value in one.extra.items()]
+    if one.stages:
+        told = " + ".join(f"{name} {ms:.0f}" for name, ms in one.stages.items())
+        words.append(f"{told} = {sum(one.stages.values()):.0f} ms")
+    words.append("not whole in time" if one.whole_s is None else f"whole after {one.whole_s:.1f} s")
+    return "; ".join([*words, f"load {one.load:.1f}", *one.notes])
+
+
 def terminal(results: Sequence[Result]) -> str:
     groups = grouped(results)
     parts = []
@@ -207,15 +227,10 @@ def terminal(results: Sequence[Result]) -> str:
 def page(text: str, results: Sequence[Result]) -> str:
     """`text` with what stands between the marks written anew."""
     groups = grouped(results)
-    days = sorted({one.when[:10] for one in results if one.when})
-    versions = sorted({one.version for one in results if one.version})
-    loads = [one.load for one in results]
-    out = ["", f"Measured {' to '.join(days[:1] + days[1:][-1:])}, versions {', '.join(versions)}; load average "
-           f"before a round: median {median(loads):.1f}, highest {max(loads):.1f}." if results
-           else "Not run yet.", ""]
+    out = [measured_words(results), ""]
     for data_gb in sorted({one.data_gb for one in groups}):
         lines = [cells(groups, one) for one in groups if one.data_gb == data_gb]
-        out += [f"### {size_words(data_gb).capitalize()}", "", *markdown(HEAD, lines), ""]
+        out += [f"### {title_words(data_gb)}", "", *markdown(HEAD, lines), ""]
     stages = stage_lines(groups)
     if stages:
         out += ["### Regroup's own stages", "", *markdown(STAGE_HEAD, stages), ""]
@@ -223,6 +238,16 @@ def page(text: str, results: Sequence[Result]) -> str:
     if bars:
         out += ["### Bars", "", *(f"- {line}" for line in bars), ""]
     return between(text, "\n".join(out))
+
+
+def measured_words(results: Sequence[Result]) -> str:
+    if not any(one.when for one in results):
+        return "Not run yet."
+    days = sorted({one.when[:10] for one in results if one.when})
+    versions = ", ".join(sorted({one.version for one in results if one.version}))
+    loads = [one.load for one in results]
+    return (f"Measured {days[0]}{f' to {days[-1]}' if days[1:] else ''}, version {versions}. Load "
+            f"average before a round: median {median(loads):.1f}, highest {max(loads):.1f}.")
 
 
 def between(text: str, inside: str) -> str:

@@ -8,7 +8,7 @@ import subprocess
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Iterable, Type, TypeVar
+from typing import Iterable
 
 import paths
 
@@ -32,6 +32,7 @@ class Result:
     whole_s: float | None = None  # from the end of the fault; None: not while it was measured
     stages: dict[str, float] = field(default_factory=dict)
     failures: dict[str, int] = field(default_factory=dict)
+    extra: dict[str, float] = field(default_factory=dict)  # what only some faults show
     notes: list[str] = field(default_factory=list)
     broken: str = ""  # why the round gave no figures
     load: float = 0.0
@@ -43,26 +44,23 @@ class Result:
         return self.system, self.fault, self.data_gb
 
 
-Line = TypeVar("Line")
-
-
-def read(path: Path, kind: Type[Line]) -> list[Line]:
+def read(path: Path) -> list[Result]:
     """Fields of other versions of the bench are left out; a line that was cut short is, too."""
-    names = {one.name for one in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    found: list[Line] = []
+    known = {one.name for one in dataclasses.fields(Result)}
+    found: list[Result] = []
     for text in path.read_text().splitlines() if path.exists() else []:
         try:
             data = json.loads(text)
         except ValueError:
             continue
-        found.append(kind(**{name: value for name, value in data.items() if name in names}))
+        found.append(Result(**{name: value for name, value in data.items() if name in known}))
     return found
 
 
-def add(path: Path, one: object) -> None:
+def add(path: Path, one: Result) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(dataclasses.asdict(one)) + "\n")  # type: ignore[call-overload]
+        stream.write(json.dumps(dataclasses.asdict(one)) + "\n")
 
 
 def set_aside(path: Path) -> None:

@@ -1,8 +1,8 @@
 """What the role-label controller decides: pure functions over what it sees of the members.
 
-It tells failures apart as Regroup does, by kind and with Regroup's default times, and it is given what
-Regroup's record gives: it never forgets who the primary is. What it does not have is the write guard, so
-a silent primary is replaced as soon as the time is over and the replicas agree.
+It tells failures apart as Regroup does, by kind and with Regroup's default times, and it is given
+what Regroup's record gives: it never forgets who the primary is. What it does not have is the write
+guard, so a silent primary is replaced as soon as the time is over and the replicas agree.
 """
 
 from __future__ import annotations

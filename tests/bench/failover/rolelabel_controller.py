@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """The role-label design as a program: `python3 rolelabel_controller.py NAMESPACE APP --log FILE`.
 
-It watches the pods with the label of APP, keeps a connection to each, and does what `rolelabel.plan`
-says. The endpoints are Services that select a role label; Kubernetes' own EndpointSlice controller and
-kube-proxy do the rest. A line "switch POD" on stdin asks for a planned change. Each change of the
-primary is a line of JSON in the log, with the CLOCK_MONOTONIC time of each stage.
+It watches the pods with the label of APP, keeps a connection to each, and does what
+`rolelabel.plan` says. The endpoints are Services that select a role label; Kubernetes' own
+EndpointSlice controller and kube-proxy do the rest. A line "switch POD" on stdin asks for a planned
+change. Each change of the primary is a line of JSON in the log, with the CLOCK_MONOTONIC time of
+each stage.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ RELIST_S = 30.0
 class Pods:
     """The pods by a watch, and label writes over one kept connection."""
 
-    def __init__(self, cluster: Cluster, namespace: str, app: str, wake: Callable[[], None]) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, app: str,
+                 wake: Callable[[], None]) -> None:
         self.known: dict[str, Json] = {}
         self._cluster = cluster
         self._path = f"/api/v1/namespaces/{namespace}/pods"
@@ -53,7 +55,8 @@ class Pods:
         """A pod that is gone needs no label."""
         body = json.dumps({"metadata": {"labels": {ROLE: role}}})
         for _ in range(2):
-            self._link = self._link or http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+            self._link = self._link or http.client.HTTPConnection("127.0.0.1", self._port,
+                                                                  timeout=5)
             try:
                 self._link.request("PATCH", f"{self._path}/{name}", body,
                                    {"Content-Type": "application/merge-patch+json"})

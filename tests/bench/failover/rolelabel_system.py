@@ -1,4 +1,4 @@
-"""The role-label design: Services that select `role=primary`, and a controller that moves the label."""
+"""The role-label design: Services that select a role, and a controller that moves the label."""
 
 from __future__ import annotations
 

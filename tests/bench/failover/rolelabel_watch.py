@@ -1,4 +1,4 @@
-"""What the role-label controller sees of one member: one long-lived connection, asked once a second.
+"""What the role-label controller sees of one member, over one connection, asked once a second.
 
 An end of the connection is known at once. Without a reply, the kernel's own word on the connection
 (TCP_INFO) tells a host that acknowledges nothing from a process that does not answer.

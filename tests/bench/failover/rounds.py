@@ -29,31 +29,33 @@ AFTER_S = 1.0
 
 
 def run_round(system: System, strike: Strike, operator: Operator) -> Result:
-    """The system is whole before. Raises what the bench itself got wrong; it may be broken then."""
+    """The system is whole before. Raises when the round shows nothing."""
     primary = system.primary()
     result = Result(system.name, strike.name, system.data_gb, load=os.getloadavg()[0],
                     when=results.now(), version=results.version())
     with ExitStack() as stack:
         scene = Scene(system, operator, primary,
-                      system.cluster.faults.pid(system.namespace, primary.name), stack)
+                      system.cluster.faults.pid(system.namespace, primary.name), stack,
+                      patience_s=strike.patience_s)
+        stack.callback(scene.undo)  # whatever happens
         strike.prepare(scene)
         observer = stack.enter_context(ObserverProcess(system.addresses()))
         writer = stack.enter_context(writing(system.write_target()))
         readers = stack.enter_context(reading(system.read_target()))
         time.sleep(WARM_UP_S)
-        try:
-            fault_at = strike.begin(scene)
-            time.sleep(QUIET_S)
-            strike.hold(scene, fault_at)
-        finally:
-            scene.undo()
-        ended_at = time.monotonic() if strike.lasting else fault_at
+        fault_at = strike.begin(scene)
+        time.sleep(QUIET_S)
+        strike.hold(scene, fault_at)
+        scene.undo()
+        ended_at = scene.undone_at if strike.lasting else fault_at
         whole_at = _watch(system, observer, ended_at)
         time.sleep(AFTER_S)
     result.whole_s = None if whole_at is None else whole_at - ended_at
     result.stages = system.stages(fault_at)
     result.notes = scene.notes
     _figures(result, fault_at, writer, readers, observer, scene)
+    system.rest()
+    strike.judge(scene, result, fault_at, observer.log(), system.primary())
     _read_back(result, system, writer.logs()[0])
     return result
 
@@ -91,7 +93,6 @@ def _figures(result: Result, fault_at: float, writer: LoopProcess, readers: Loop
 
 def _read_back(result: Result, system: System, log: WriteLog) -> None:
     """From the surviving primary itself, not by way of any endpoint."""
-    system.rest()
     host = system.primary().address
     result.lost = len(lost_writes(log, host, PORT))
     result.missing = dataset.missing(host, system.data_gb)

@@ -1,4 +1,4 @@
-"""Redis Sentinel: three members, three Sentinels, and clients that ask Sentinel where the primary is."""
+"""Redis Sentinel: three members, three Sentinels, and clients that ask them for the primary."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class SentinelSystem(StatefulSystem):
 
     # -- life ---------------------------------------------------------------------------------
     def create(self) -> None:
-        """The members wait for a Sentinel's word, and the Sentinels are told of the first member."""
+        """The members wait for a Sentinel's word; the Sentinels are told of the first member."""
         self.apply(manifests.service(self.watchers, {APP: self.watchers}, SENTINEL_PORT))
         host = self.cluster_ip(self.watchers)
         scripts = {name: (paths.HERE / "scripts" / name).read_text()
@@ -110,7 +110,7 @@ class SentinelSystem(StatefulSystem):
         return (False, lacking) if lacking else in_sync(views[0].primary)
 
     def mend(self) -> None:
-        """Sentinel never forgets a replica: who replaced a pod must tell it, one after the other."""
+        """Sentinel never forgets a replica: who replaced a pod must tell each of them."""
         here = {member.address for member in self.members()}
         for host in self.sentinels():
             try:

@@ -1,4 +1,4 @@
-"""What the two systems that the bench makes by itself share: StatefulSets, and their objects' end."""
+"""What the two systems that the bench makes by itself share: objects, and their end."""
 
 from __future__ import annotations
 

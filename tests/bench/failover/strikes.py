@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import Callable
 
 import paths  # noqa: F401
+from clients import LoopProcess
 from harness import TROUBLE, Cluster, die, strike
-from observer import ObserverProcess
+from observer import ObserverLog, ObserverProcess
 from operator_control import PODS_PATH, Operator
+from results import Result
 from systems import PORT, Member, System
 
 QUIET_S = 1.5  # after the fault nothing of ours runs for so long: the measurement comes first
@@ -23,7 +25,7 @@ AFTERWARDS_S = 3.0
 
 @dataclass
 class Scene:
-    """One round's primary and what a strike may do to it. `undo` takes back all that `later` was told."""
+    """One round's primary and what a strike may do. `undo` takes back all that `later` was told."""
 
     system: System
     operator: Operator
@@ -31,6 +33,9 @@ class Scene:
     pid: int  # found beforehand, so that a fault's time is that of the signal
     stack: ExitStack
     inner: list[ObserverProcess] = field(default_factory=list)  # inside a cut node
+    inside: LoopProcess | None = None  # a client inside a cut node
+    patience_s: float = MOVED_S  # how long another primary may take
+    undone_at: float = 0.0
     notes: list[str] = field(default_factory=list)
     _undo: list[Callable[[], object]] = field(default_factory=list)
 
@@ -47,12 +52,13 @@ class Scene:
                 self._undo.pop()()
             except (*TROUBLE, AssertionError) as error:
                 self.notes.append(f"undoing failed: {error}")
+        self.undone_at = self.undone_at or time.monotonic()
 
-    def wait_moved(self, timeout: float = MOVED_S) -> None:
-        end = time.monotonic() + timeout
+    def wait_moved(self) -> None:
+        end = time.monotonic() + self.patience_s
         while not self.system.moved_from(self.primary):
             if time.monotonic() > end:
-                self.notes.append(f"no other primary within {timeout:.0f} s")
+                self.notes.append(f"no other primary within {self.patience_s:.0f} s")
                 return
             time.sleep(0.3)
 
@@ -65,16 +71,23 @@ class Scene:
             ObserverProcess(mine, self.cluster.faults.inside(node))))
 
 
+def nothing_more(*_: object) -> None:
+    """Most faults need no more than the figures that every round has."""
+
+
 @dataclass(frozen=True)
 class Strike:
-    """`prepare` runs before the clients, `begin` gives the fault's time, `hold` waits while it lasts."""
+    """`prepare` runs before the clients, `begin` gives the fault's time, `hold` waits while it
+    lasts, and `judge` adds what only this fault shows, once the next primary is known."""
 
     name: str
     words: str
     begin: Callable[[Scene], float]
     hold: Callable[[Scene, float], None] = lambda scene, _: scene.wait_moved()
-    prepare: Callable[[Scene], None] = lambda _: None
+    prepare: Callable[[Scene], None] = nothing_more
     lasting: bool = False  # it has an end of its own
+    judge: Callable[[Scene, Result, float, ObserverLog, Member], None] = nothing_more
+    patience_s: float = MOVED_S
 
 
 def kill(scene: Scene) -> float:
@@ -89,15 +102,15 @@ def delete(scene: Scene) -> float:
 
 
 def hang(scene: Scene) -> float:
-    scene.later(lambda: _resume(scene.pid))
+    scene.later(lambda: resume(scene.pid))
     return strike(scene.pid, signal.SIGSTOP)
 
 
-def until_resumed(scene: Scene, fault_at: float) -> None:
+def untilresumed(scene: Scene, fault_at: float) -> None:
     time.sleep(max(0.0, fault_at + HANG_S - time.monotonic()))
 
 
-def _resume(pid: int) -> None:
+def resume(pid: int) -> None:
     try:
         strike(pid, signal.SIGCONT)
     except ProcessLookupError:
@@ -141,7 +154,7 @@ def planned(scene: Scene) -> float:
 STRIKES = {one.name: one for one in (
     Strike("kill", "kill -9 of the primary's process", kill),
     Strike("delete", "the primary's pod deleted, grace 30 s", delete),
-    Strike("hang", f"SIGSTOP of the primary for {HANG_S:.0f} s", hang, until_resumed,
+    Strike("hang", f"SIGSTOP of the primary for {HANG_S:.0f} s", hang, untilresumed,
            lasting=True),
     Strike("power", "the primary's node unplugged and frozen", power, until_dark_enough,
            lead_elsewhere, lasting=True),

@@ -36,6 +36,7 @@ class System(abc.ABC):
     """A primary and two replicas, one in each zone, and the way in which clients find them."""
 
     name = ""
+    count = MEMBERS
 
     def __init__(self, cluster: Cluster, namespace: str, data_gb: float) -> None:
         self.cluster = cluster
@@ -98,7 +99,7 @@ class System(abc.ABC):
     def prepare(self) -> None:
         """Whole, with its data set in each member."""
         self.create()
-        dataset.fill(self.primary().address, self.data_gb, MEMBERS - 1)
+        dataset.fill(self.primary().address, self.data_gb, self.count - 1)
         self.rest()
 
     def rest(self) -> None:

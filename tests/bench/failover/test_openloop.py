@@ -1,4 +1,4 @@
-"""The clients against real servers: what a kill, a hang, a lost key and Sentinel's word make of them."""
+"""The clients against real servers: a kill, a hang, a lost key, and Sentinel's word."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def by_sentinel(local_set: LocalSet) -> list[str]:
 
 
 def test_replies_come_in_pieces() -> None:
-    stream = resp("a", "b")[:-2] + b"\r\n+OK\r\n:7\r\n$-1\r\n-READONLY no\r\n*2\r\n+x\r\n*1\r\n:1\r\n"
+    stream = resp("a", "b") + b"+OK\r\n:7\r\n$-1\r\n-READONLY no\r\n*2\r\n+x\r\n*1\r\n:1\r\n"
     whole = list(Replies().feed(stream))
     assert whole[:4] == [[b"a", b"b"], b"OK", 7, None] and whole[5] == [b"x", [1]]
     assert isinstance(whole[4], Refusal) and whole[4].word == "READONLY"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# A primary that is to stop hands its role over first, as in the charts that people use.
+# A primary that is to stop hands its role over first, as in common charts.
 role() { redis-cli ROLE 2>/dev/null | head -n 1; }
 
 [ "$(role)" = master ] || exit 0

@@ -1,9 +1,9 @@
 #!/bin/sh
-# A member of the Sentinel set starts: whom it follows is what Sentinel says, as in the charts that people use.
+# A member of the Sentinel set starts: whom it follows is what Sentinel says, as in common charts.
 DATA=${DATA:-/data} CONF=${CONF:-/etc/bench}
 ask() {
-  timeout 1 redis-cli -h "$SENTINELS" -p 26379 --raw SENTINEL GET-MASTER-ADDR-BY-NAME bench 2>/dev/null |
-    head -n 1
+  timeout 1 redis-cli -h "$SENTINELS" -p 26379 --raw \
+    SENTINEL GET-MASTER-ADDR-BY-NAME bench 2>/dev/null | head -n 1
 }
 
 give_up=$(($(date +%s) + 120))
@@ -12,8 +12,8 @@ while :; do
   case $primary in
     ''|*[!0-9.]*) ;;  # no answer yet
     "$POD_IP")
-      # The primary was killed and its data with it. As a primary again it would empty its replicas, so it
-      # waits until another one has the role; only the very first start goes on.
+      # The primary was killed and its data with it. As a primary again it would empty its
+      # replicas, so it waits until another one has the role; only the very first start goes on.
       if [ ! -e "$DATA"/started ] || [ "$(date +%s)" -gt "$give_up" ]; then break; fi ;;
     *) break ;;
   esac
