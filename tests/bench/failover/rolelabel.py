@@ -24,7 +24,9 @@ class Facts:
     address: str
     reach: str = "unknown"  # answering, refused, gone, hung
     ended: bool = False  # its connection ended, and no new one has been answered
-    role: str = ""  # "master" or "slave", as it last said
+    told_at: float = 0.0  # when it said what follows
+    run_id: str = ""
+    role: str = ""  # "master" or "slave"
     source: str = ""  # whom it follows
     link_up: bool = False
     offset: int = 0
@@ -48,13 +50,14 @@ class Plan:
     labels: tuple[tuple[str, str], ...] = ()  # (member, role)
 
 
-def fault_of(primary: Facts | None) -> str:
-    """Why the primary has failed; empty while it has not."""
+def fault_of(primary: Facts | None, run_id: str) -> str:
+    """Why the primary has failed; empty while it has not. `run_id` is that of the process that was
+    made the primary: what was started again has nothing, whatever it says of its role."""
     if primary is None:
         return "its pod is gone"
     if primary.reach == "refused" and primary.ended:
         return "its process died"
-    if primary.answers and primary.role == "slave":
+    if primary.answers and primary.run_id != run_id:
         return "its process was started again"
     if primary.reach == "gone":
         return "its host does not answer"
@@ -76,13 +79,23 @@ def candidate(replicas: Sequence[Facts], primary_address: str) -> Facts | None:
     return min(fit, key=lambda one: (-one.offset, one.name), default=None)
 
 
-def plan(name: str, address: str, members: Sequence[Facts], wanted: str = "") -> Plan:
-    """`name` and `address` are the primary's; `wanted` is a member that is to become it."""
+@dataclass(frozen=True)
+class Known:
+    """Who the primary is: what a record would say."""
+
+    name: str = ""
+    address: str = ""
+    run_id: str = ""
+
+
+def plan(known: Known, members: Sequence[Facts], wanted: str = "") -> Plan:
+    """`wanted` is a member that is to become the primary."""
+    name, address = known.name, known.address
     if not name:
         return _begin(members)
     primary = next((one for one in members if one.name == name and one.address == address), None)
     replicas = [one for one in members if one is not primary]
-    why = fault_of(primary)
+    why = fault_of(primary, known.run_id)
     if why:
         silent = primary is not None and primary.reach in ("gone", "hung")
         new = candidate(replicas, address)

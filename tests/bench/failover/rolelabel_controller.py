@@ -19,14 +19,14 @@ import threading
 import time
 import traceback
 from dataclasses import replace
-from typing import Callable
+from typing import Callable, Protocol
 
 import redis
 
 import paths  # noqa: F401
 from harness import TROUBLE, Cluster, Json
 from manifests import APP, PORT, ROLE
-from rolelabel import PRIMARY, REPLICA, Facts, Plan, plan
+from rolelabel import PRIMARY, REPLICA, Facts, Known, Plan, plan
 from rolelabel_watch import REST_S, SUSPECT_S, Watch
 
 TICK_S = 0.05
@@ -95,33 +95,55 @@ class Pods:
             self.known[name] = pod
 
 
+class Labelled(Protocol):
+    """The pods as the controller needs them."""
+
+    known: dict[str, Json]
+
+    def label(self, name: str, role: str) -> None: ...
+
+
 class Controller:
-    def __init__(self, cluster: Cluster, namespace: str, app: str, log: str) -> None:
-        self._changed = threading.Event()
-        self._pods = Pods(cluster, namespace, app, self._changed.set)
+    """`changed` is set by whoever has news: pods, watches, people."""
+
+    def __init__(self, pods: Labelled, changed: threading.Event, log: str) -> None:
+        self._changed = changed
+        self._pods = pods
         self._watches: dict[str, Watch] = {}
         self._log = open(log, "a", encoding="utf-8", buffering=1)
-        self._primary, self._address = "", ""
+        self._known = Known()
+        self._known_at = 0.0
         self._wanted = ""
+        self._stopped = False
+
+    def stop(self) -> None:
+        self._stopped = True
+        self._changed.set()
 
     def want(self, name: str) -> None:
         self._wanted = name
         self._changed.set()
 
     def run(self) -> None:
-        while True:
+        while not self._stopped:
             self._changed.wait(TICK_S)
             self._changed.clear()
-            self._watch_all()
-            members = self._facts()
-            suspect = any(one.quiet() for one in self._watches.values())
-            for one in self._watches.values():
-                one.hurry(SUSPECT_S if suspect else REST_S)
-            found = plan(self._primary, self._address, members, self._wanted)
-            try:
-                self._do(found, {one.name: one for one in members})
-            except (redis.RedisError, OSError) as error:
-                self._tell(event="trouble", kind=found.kind, error=str(error))
+            self._look()
+        for one in self._watches.values():
+            one.close()
+        self._log.close()
+
+    def _look(self) -> None:
+        self._watch_all()
+        members = self._facts()
+        suspect = any(one.quiet() for one in self._watches.values())
+        for one in self._watches.values():
+            one.hurry(SUSPECT_S if suspect else REST_S)
+        found = plan(self._known, members, self._wanted)
+        try:
+            self._do(found, {one.name: one for one in members})
+        except (redis.RedisError, OSError) as error:
+            self._tell(event="trouble", kind=found.kind, error=str(error))
 
     def _watch_all(self) -> None:
         """A watch for each pod's address; those of addresses that are no more end."""
@@ -151,17 +173,18 @@ class Controller:
         elif found.kind == "steady":
             for name in found.follow:
                 one = members[name]
-                follow(one.address, self._address, cut=one.role == "master")
+                if one.told_at > self._known_at:  # else it may follow by now
+                    follow(one.address, self._known.address, cut=one.role == "master")
             for name, role in found.labels:
                 self._pods.label(name, role)
 
     def _change(self, found: Plan, members: dict[str, Facts]) -> None:
-        noticed, old, new = time.monotonic(), self._primary, members[found.new]
+        noticed, old, new = time.monotonic(), self._known.name, members[found.new]
         if found.kind == "handover":
             hand_over(members[old].address, new.address)
         else:
             promote(new.address)
-        self._primary, self._address, self._wanted = new.name, new.address, ""
+        self._known, self._wanted = Known(new.name, new.address, new.run_id), ""
         promoted = time.monotonic()
         for one in members.values():
             if one.answers and one.name not in (old, new.name):
@@ -169,6 +192,9 @@ class Controller:
         if old and old in self._pods.known:
             self._pods.label(old, REPLICA)
         self._pods.label(new.name, PRIMARY)
+        self._known_at = time.monotonic()
+        for watch in self._watches.values():
+            watch.ask_now()
         self._tell(event=found.kind, why=found.why, old=old, new=new.name, noticed=noticed,
                    promoted=promoted, labelled=time.monotonic())
 
@@ -221,7 +247,9 @@ def main() -> int:
     args = parser.parse_args()
     cluster = Cluster()
     try:
-        controller = Controller(cluster, args.namespace, args.app, args.log)
+        changed = threading.Event()
+        pods = Pods(cluster, args.namespace, args.app, changed.set)
+        controller = Controller(pods, changed, args.log)
         threading.Thread(target=lambda: _run(controller), daemon=True).start()
         print("started", flush=True)
         for line in sys.stdin:  # its end is the end of the bench

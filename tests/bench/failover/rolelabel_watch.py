@@ -24,7 +24,7 @@ SUSPECT_S = 0.1
 LATE_S = 0.3  # without a reply for so long, all members are asked more often
 RETRY_S = 0.02
 LOOK_S = 0.05
-INFO = resp("INFO", "replication")
+INFO = resp("INFO", "server", "replication")
 _UNACKED = 24  # the offset of tcpi_unacked in struct tcp_info
 
 
@@ -64,12 +64,15 @@ class Watch(threading.Thread):
 
     def hurry(self, pace_s: float) -> None:
         if pace_s < self.pace_s:
-            self._nudge_out.send(b"x")
+            self.ask_now()
         self.pace_s = pace_s
+
+    def ask_now(self) -> None:
+        self._nudge_out.send(b"x")
 
     def close(self) -> None:
         self._closed = True
-        self._nudge_out.send(b"x")
+        self.ask_now()
 
     def run(self) -> None:
         while not self._closed:
@@ -135,11 +138,12 @@ class Watch(threading.Thread):
         offset = int(fields.get("slave_read_repl_offset", fields.get("master_repl_offset", "0")))
         if offset != self._facts.offset:
             self._moved_at = time.monotonic()
-        self._note(reach="answering", ended=False, role=fields.get("role", ""),
+        self._note(reach="answering", ended=False, told_at=time.monotonic(),
+                   run_id=fields.get("run_id", ""), role=fields.get("role", ""),
                    source=fields.get("master_host", ""), offset=offset,
                    link_up=fields.get("master_link_status") == "up")
 
     def _note(self, **changes: object) -> None:
         before, self._facts = self._facts, replace(self._facts, **changes)  # type: ignore[arg-type]
-        if replace(before, offset=0) != replace(self._facts, offset=0):
+        if replace(before, offset=0, told_at=0) != replace(self._facts, offset=0, told_at=0):
             self._wake()

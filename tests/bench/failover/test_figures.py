@@ -20,7 +20,8 @@ from results import Result
 MARKED = f"# Head\n\nBefore.\n\n{report.BEGIN}\n{report.END}\n\nAfter.\n"
 
 
-def rounds(system: str, fault: str, *gaps: float, data_gb: float = 0, **more: object) -> list[Result]:
+def rounds(system: str, fault: str, *gaps: float, data_gb: float = 0,
+           **more: object) -> list[Result]:
     return [Result(system, fault, data_gb, write_gap_ms=gap, read_gap_ms=gap / 10,
                    acknowledged=1000, when="2026-01-02T03:04:05Z", version="abc1234", load=1.5,
                    **more) for gap in gaps]  # type: ignore[arg-type]
@@ -82,7 +83,8 @@ def test_lines_survive_and_half_a_line_does_not(tmp_path: Path) -> None:
     for one in table():
         results.add(file, one)
     with file.open("a") as stream:
-        stream.write(json.dumps({"system": "x", "fault": "kill", "data_gb": 0, "unknown": 1}) + "\n")
+        foreign = {"system": "x", "fault": "kill", "data_gb": 0, "unknown": 1}
+        stream.write(json.dumps(foreign) + "\n")
         stream.write('{"system": "cut sho')
     found = results.read(file)
     assert found[:-1] == table() and found[-1] == Result("x", "kill", 0)
@@ -115,7 +117,8 @@ def test_stages_are_laid_beside_the_gap() -> None:
 
 def test_bars_are_judged() -> None:
     said = report.verdicts(report.grouped(table()))
-    assert any(line.startswith("held: Regroup, process kill, empty sets: median 90 ms") for line in said)
+    assert any(line.startswith("held: Regroup, process kill, empty sets: median 90 ms")
+               for line in said)
     assert any(line.startswith("MISSED: Regroup, planned") and "lost" in line for line in said)
     assert any(line.startswith("held: Sentinel, 1,000 ms, process kill") for line in said)
     behind = [*rounds("regroup", "power", 6000), *rounds("sentinel", "power", 3000)]

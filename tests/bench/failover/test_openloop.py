@@ -14,8 +14,7 @@ import pytest
 
 from client import lost_writes, resp
 from clients import reading, writing
-from local_set import NAME, LocalSet
-from locate import Sentinels, ask, fit_replicas, switched_to
+from locate import Sentinels, fit_replicas, switched_to
 from loopback import Server
 from openloop import SEED_KEYS
 from replies import Refusal, Replies
@@ -37,22 +36,8 @@ def server(tmp_path: Path) -> Iterator[Server]:
         one.kill()
 
 
-@pytest.fixture(scope="module")
-def local_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSet]:
-    one = LocalSet(tmp_path_factory.mktemp("set"))
-    yield one
-    one.stop()
-
-
 def at(port: int) -> list[str]:
     return ["--at", f"127.0.0.1:{port}"]
-
-
-def by_sentinel(local_set: LocalSet) -> list[str]:
-    words = ["--name", NAME]
-    for sentinel in local_set.sentinels:
-        words += ["--sentinel", f"127.0.0.1:{sentinel.port}"]
-    return words
 
 
 def test_replies_come_in_pieces() -> None:
@@ -81,7 +66,7 @@ def test_sentinels_words() -> None:
 
 
 def test_news_of_where_we_are_is_no_news() -> None:
-    one = Sentinels([], NAME)
+    one = Sentinels([], "bench")
     word = [b"message", b"+switch-master", b"bench a 1 10.0.0.2 6379"]
     one._heard(word)
     assert one.news.is_set() and asyncio.run(one.find()) == ("10.0.0.2", 6379)
@@ -139,37 +124,3 @@ def test_a_hang_is_a_time_out_and_readers_miss_keys(server: Server) -> None:
     logs = readers.logs()
     assert len(logs) == 3 and len({one.prefix for one in logs}) == 3
     assert 650 <= gap_ms(pooled(logs), when, log.stopped) <= 1700
-
-
-def test_sentinel_client_follows_a_failover(local_set: LocalSet) -> None:
-    old = local_set.primary()
-    old.link.mset({f"seed:{number}": number for number in range(SEED_KEYS)})
-    with writing(by_sentinel(local_set)) as client, reading(by_sentinel(local_set)) as readers:
-        time.sleep(1.5)
-        killed_at = local_set.kill(old)
-        time.sleep(9)
-    log, new = client.logs()[0], local_set.primary()
-    gap = gap_ms(log, killed_at, log.stopped)
-    print(f"gap {gap:.0f} ms with down-after 1000 ms, {log.failures_in(killed_at)}")
-    assert 1000 <= gap <= 8500
-    assert log.acks[-1][0] > log.stopped - 0.2
-    assert len(lost_writes(log, *new.address)) <= 20
-    # Replicas were there all the time; the one that was promoted goes on answering.
-    assert gap_ms(pooled(readers.logs()), killed_at, log.stopped) <= 800
-
-
-def test_sentinels_answers(local_set: LocalSet) -> None:
-    async def find() -> tuple[tuple[str, int], set[tuple[str, int]]]:
-        addresses = [("127.0.0.1", 1), *(one.address for one in local_set.sentinels)]
-        replicas = Sentinels(addresses, NAME, replicas=True)
-        return (await Sentinels(addresses, NAME).find(),
-                {await replicas.find() for _ in range(6)})
-
-    primary, replicas = asyncio.run(find())
-    assert primary == local_set.primary().address
-    living = {one.address for one in local_set.nodes if one.process.poll() is None}
-    assert replicas <= living and primary not in replicas
-    with pytest.raises(ConnectionError):
-        asyncio.run(Sentinels(local_set.sentinels and [("127.0.0.1", 1)], NAME).find())
-    unknown = asyncio.run(ask(local_set.sentinels[0].address, "SENTINEL", "REPLICAS", "nobody"))
-    assert isinstance(unknown, Refusal)

@@ -17,23 +17,24 @@ import pytest
 import dataset
 from harness import wait_for
 from loopback import Server
-from rolelabel import Facts, Plan, agree, candidate, fault_of, plan
-from rolelabel_controller import follow, hand_over, promote
+from rolelabel import Facts, Known, Plan, agree, candidate, fault_of, plan
+from local_set import LocalFenced
+from rolelabel_controller import Controller, follow, hand_over, promote
 from rolelabel_system import stages_of
 from rolelabel_watch import Watch
 from sentinel_system import in_sync
 
 needs_redis = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
 
-A = Facts("a", "10.0.0.1", "answering", role="master", offset=100, label="primary")
-B = Facts("b", "10.0.0.2", "answering", role="slave", source=A.address, link_up=True, offset=90,
-          label="replica")
-C = replace(B, name="c", address="10.0.0.3", offset=95)
+A = Facts("a", "10.0.0.1", "answering", run_id="ra", role="master", offset=100, label="primary")
+B = Facts("b", "10.0.0.2", "answering", run_id="rb", role="slave", source=A.address, link_up=True,
+          offset=90, label="replica")
+C = replace(B, name="c", address="10.0.0.3", run_id="rc", offset=95)
 DEAD = replace(A, reach="refused", ended=True)
 
 
 def decide(*members: Facts, wanted: str = "") -> Plan:
-    return plan("a", A.address, members, wanted)
+    return plan(Known("a", A.address, "ra"), members, wanted)
 
 
 def test_at_rest_nothing_is_to_be_done() -> None:
@@ -43,9 +44,9 @@ def test_at_rest_nothing_is_to_be_done() -> None:
 def test_the_first_primary_is_made_once_all_are_there() -> None:
     fresh = [replace(one, role="slave", source="127.0.0.1", link_up=False, label="")
              for one in (C, B, A)]
-    assert plan("", "", fresh[:2]).kind == "wait"
-    assert plan("", "", [*fresh[:2], replace(A, reach="unknown")]).kind == "wait"
-    assert plan("", "", fresh) == Plan("begin", "the first one", "a")
+    assert plan(Known(), fresh[:2]).kind == "wait"
+    assert plan(Known(), [*fresh[:2], replace(A, reach="unknown")]).kind == "wait"
+    assert plan(Known(), fresh) == Plan("begin", "the first one", "a")
     begun = decide(replace(A, label=""), *(replace(one, source="127.0.0.1", link_up=False, label="")
                                            for one in (B, C)))
     assert begun.follow == ("b", "c") and begun.labels == (("a", "primary"),)
@@ -63,10 +64,11 @@ def test_a_dead_primary_is_replaced_by_whoever_has_the_most() -> None:
 
 
 def test_a_refusal_alone_is_no_death_but_a_fenced_start_is() -> None:
-    assert fault_of(replace(A, reach="refused")) == ""
+    assert fault_of(replace(A, reach="refused"), "ra") == ""
     assert decide(replace(A, reach="refused"), B, C).kind == "steady"
-    born = replace(A, role="slave", source="127.0.0.1", offset=0)
+    born = replace(A, run_id="anew", role="slave", source="127.0.0.1", offset=0)
     assert decide(born, B, C) == Plan("failover", "its process was started again", "c")
+    assert decide(replace(A, role="slave"), B, C).kind == "steady"  # it has just been promoted
 
 
 def test_a_pod_made_anew_under_its_name_is_another_one() -> None:
@@ -137,10 +139,12 @@ def test_a_watch_sees_death_and_birth(servers: list[Server]) -> None:
     wait_for("the first answer", 5, lambda: (watch.facts().answers, watch.facts()), 0.01)
     assert watch.facts().role == "master" and not watch.facts().ended and not watch.quiet()
     woken.clear()
+    run_id = watch.facts().run_id
+    assert len(run_id) == 40
     servers[0].kill()
     assert woken.wait(2), "the end of the connection wakes"
-    wait_for("it is dead", 2, lambda: (bool(fault_of(watch.facts())), watch.facts()), 0.005)
-    assert fault_of(watch.facts()) == "its process died" and watch.quiet()
+    wait_for("it is dead", 2, lambda: (bool(fault_of(watch.facts(), run_id)), watch.facts()), 0.005)
+    assert fault_of(watch.facts(), run_id) == "its process died" and watch.quiet()
     servers[0].start()
     servers[0].link.replicaof("127.0.0.1", 1)
     wait_for("it answers again", 5, lambda: (watch.facts().answers, watch.facts()), 0.01)
@@ -194,6 +198,40 @@ def test_roles_move_without_a_loss(servers: list[Server]) -> None:
     assert old.link.role()[0] == b"master"
     follow("127.0.0.1", "127.0.0.1", old.port, new.port, cut=True)
     wait_for("it follows again", 20, lambda: in_sync("127.0.0.1", 1, new.port), 0.05)
+
+
+@needs_redis
+def test_the_controller_makes_moves_and_mends_the_roles(tmp_path: Path) -> None:
+    local, changed = LocalFenced(tmp_path), threading.Event()
+    log = tmp_path / "controller.log"
+    controller = Controller(local, changed, str(log))
+    thread = threading.Thread(target=controller.run, daemon=True)
+    thread.start()
+    try:
+        wait_for("the first primary", 20, local.settled, 0.05)
+        first = local.primary()
+        dataset.fill(first.address, 0, 2)
+        killed_at = time.monotonic()
+        first.process.kill()
+        wait_for("another primary", 10, lambda: (local.primary() is not first, ""), 0.005)
+        moved_s = time.monotonic() - killed_at
+        assert moved_s < 2, moved_s
+        wait_for("the killed one follows", 20, local.settled, 0.05)
+        second = local.primary()
+        target = next(name for name, role in local.labels().items() if role == "replica")
+        controller.want(target)
+        wait_for("the wish is done", 10, lambda: (local.primary().name == target, ""), 0.01)
+        wait_for("all follow the wanted one", 20, local.settled, 0.05)
+        assert dataset.missing(local.primary().address, 0) == 0
+        assert stages_of(log, killed_at)["detect"] < 2000
+        events = [json.loads(line) for line in log.read_text().splitlines()]
+        assert [one["event"] for one in events if one["event"] != "trouble"] == [
+            "begin", "failover", "handover"]
+        assert events[-1]["old"] == second.name
+    finally:
+        controller.stop()
+        thread.join(5)
+        local.members.stop()
 
 
 @needs_redis
