@@ -22,11 +22,14 @@ class RegroupSystem(System):
         self._known = ""  # the last failover before the round
         self._asked = False
 
-    def create(self) -> None:
+    def manifest(self) -> Json:
         spec: dict[str, Any] = {"resources": manifests.resources(self.data_gb)}
         if self._failover:
             spec["failover"] = self._failover
-        self.group.create(small_group(self.name, self.count - 1, **spec))
+        return small_group(self.name, self.count - 1, **spec)
+
+    def create(self) -> None:
+        self.group.create(self.manifest())
         self.group.wait_settled(self.count, 120, 0.3)
 
     def delete(self) -> None:

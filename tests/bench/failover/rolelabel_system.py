@@ -29,18 +29,20 @@ class RoleLabelSystem(StatefulSystem):
         self._controller: subprocess.Popen | None = None
 
     def create(self) -> None:
-        conf = manifests.redis_conf(self.data_gb) + BORN_FENCED
-        self.apply(
-            manifests.config_map(self.name, {"redis.conf": conf}),
-            *(manifests.service(f"{self.name}-{kind}", {APP: self.name, ROLE: role}, PORT)
-              for kind, role in (("primary", "primary"), ("reader", "replica"))),
-            manifests.stateful_set(
-                self.name, ["redis-server", "/etc/bench/redis.conf"], self.name, PORT,
-                manifests.resources(self.data_gb),
-                # As Regroup's: holds SIGTERM until the role has moved.
-                pre_stop={"sleep": {"seconds": 6}}))
+        self.apply(*self.objects())
         self._start_controller()
         wait_for(f"{self.name} is whole", 120, self.settled, 0.5)
+
+    def objects(self) -> list[Json]:
+        conf = manifests.redis_conf(self.data_gb) + BORN_FENCED
+        services = [manifests.service(f"{self.name}-{kind}", {APP: self.name, ROLE: role}, PORT)
+                    for kind, role in (("primary", "primary"), ("reader", "replica"))]
+        return [manifests.config_map(self.name, {"redis.conf": conf}), *services,
+                manifests.stateful_set(
+                    self.name, ["redis-server", "/etc/bench/redis.conf"], self.name, PORT,
+                    manifests.resources(self.data_gb),
+                    # As Regroup's: holds SIGTERM until the role has moved.
+                    pre_stop={"sleep": {"seconds": 6}})]
 
     def _start_controller(self) -> None:
         LOGS.mkdir(parents=True, exist_ok=True)

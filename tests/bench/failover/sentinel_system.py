@@ -39,6 +39,10 @@ def sentinel_conf(primary: str, down_after_ms: int, failover_timeout_ms: int) ->
         f"sentinel parallel-syncs {SET} 1", ""])
 
 
+def scripts(*names: str) -> dict[str, str]:
+    return {name: (paths.HERE / "scripts" / name).read_text() for name in names}
+
+
 class SentinelSystem(StatefulSystem):
     def __init__(self, cluster: Cluster, namespace: str, data_gb: float, name: str,
                  down_after_ms: int, failover_timeout_ms: int) -> None:
@@ -52,23 +56,25 @@ class SentinelSystem(StatefulSystem):
     def create(self) -> None:
         """The members wait for a Sentinel's word; the Sentinels are told of the first member."""
         self.apply(manifests.service(self.watchers, {APP: self.watchers}, SENTINEL_PORT))
-        host = self.cluster_ip(self.watchers)
-        scripts = {name: (paths.HERE / "scripts" / name).read_text()
-                   for name in ("redis.sh", "pre-stop.sh", "sentinel.sh")}
-        self.apply(
-            manifests.config_map(self.app, {**scripts,
-                                            "redis.conf": manifests.redis_conf(self.data_gb)}),
-            manifests.stateful_set(
-                self.app, ["sh", "/etc/bench/redis.sh"], self.app, PORT,
-                manifests.resources(self.data_gb), {"SENTINELS": host},
-                {"exec": {"command": ["sh", "/etc/bench/pre-stop.sh"]}}))
+        self.apply(*self.member_objects(self.cluster_ip(self.watchers)))
         first = wait_for("the members have addresses", 60, self._first_address, 0.2)
-        conf = sentinel_conf(first, self._down_after_ms, self._failover_timeout_ms)
-        self.apply(
-            manifests.config_map(self.watchers, {**scripts, "sentinel.conf": conf}),
-            manifests.stateful_set(self.watchers, ["sh", "/etc/bench/sentinel.sh"], self.watchers,
-                                   SENTINEL_PORT, manifests.resources(0)))
+        self.apply(*self.watcher_objects(first))
         wait_for(f"{self.name} is whole", 120, self.settled, 0.5)
+
+    def member_objects(self, sentinels: str) -> list[Json]:
+        conf = {"redis.conf": manifests.redis_conf(self.data_gb)}
+        return [manifests.config_map(self.app, {**scripts("redis.sh", "pre-stop.sh"), **conf}),
+                manifests.stateful_set(
+                    self.app, ["sh", "/etc/bench/redis.sh"], self.app, PORT,
+                    manifests.resources(self.data_gb), {"SENTINELS": sentinels},
+                    {"exec": {"command": ["sh", "/etc/bench/pre-stop.sh"]}})]
+
+    def watcher_objects(self, first: str) -> list[Json]:
+        conf = sentinel_conf(first, self._down_after_ms, self._failover_timeout_ms)
+        return [manifests.config_map(self.watchers,
+                                     {**scripts("sentinel.sh"), "sentinel.conf": conf}),
+                manifests.stateful_set(self.watchers, ["sh", "/etc/bench/sentinel.sh"],
+                                       self.watchers, SENTINEL_PORT, manifests.resources(0))]
 
     def delete(self) -> None:
         self.delete_objects([("statefulsets", self.watchers), ("statefulsets", self.app),

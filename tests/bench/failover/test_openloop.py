@@ -17,7 +17,7 @@ from clients import reading, writing
 from locate import Sentinels, fit_replicas, switched_to
 from loopback import Server
 from openloop import SEED_KEYS
-from replies import Refusal, Replies
+from replies import Refusal, Replies, Reply
 from stats import gap_ms, pooled
 
 pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="needs redis-server")
@@ -52,7 +52,7 @@ def test_replies_come_in_pieces() -> None:
 
 
 def test_sentinels_words() -> None:
-    said = [b"message", b"+switch-master", b"bench 10.0.0.1 6379 10.0.0.2 6380"]
+    said: Reply = [b"message", b"+switch-master", b"bench 10.0.0.1 6379 10.0.0.2 6380"]
     assert switched_to(said, "bench") == ("10.0.0.2", 6380)
     assert switched_to(said, "other") is None
     assert switched_to([b"subscribe", b"+switch-master", 1], "bench") is None
@@ -67,7 +67,7 @@ def test_sentinels_words() -> None:
 
 def test_news_of_where_we_are_is_no_news() -> None:
     one = Sentinels([], "bench")
-    word = [b"message", b"+switch-master", b"bench a 1 10.0.0.2 6379"]
+    word: Reply = [b"message", b"+switch-master", b"bench a 1 10.0.0.2 6379"]
     one._heard(word)
     assert one.news.is_set() and asyncio.run(one.find()) == ("10.0.0.2", 6379)
     one._heard(word)  # by the next Sentinel

@@ -12,6 +12,7 @@ import pytest
 import manifests
 import paths
 import plans
+from harness import Json
 from sentinel_system import View, disagreement, sentinel_conf
 from strikes import STRIKES, USUAL
 from systems import all_ready, member_of
@@ -73,7 +74,7 @@ def test_pods_are_on_nodes_of_their_own_and_restricted() -> None:
 
 
 def test_pods_as_the_api_has_them() -> None:
-    pod = {"metadata": {"name": "a-0", "uid": "0123456789"}, "spec": {"nodeName": "node1"},
+    pod: Json = {"metadata": {"name": "a-0", "uid": "0123456789"}, "spec": {"nodeName": "node1"},
            "status": {"podIP": "10.1.1.1", "conditions": [{"type": "Ready", "status": "True"}]}}
     assert member_of(pod).label == "a-0/01234567"
     assert all_ready([pod], 1) == "" and "1 of 1" in all_ready([pod], 3)
