@@ -135,6 +135,9 @@ def part_faults(options: argparse.Namespace) -> tuple[int, int]:
 
 def part_integration(_: argparse.Namespace) -> tuple[int, int]:
     passed, failed = pytest("integration", "tests/integration", "tests/cluster")
+    # In a process of its own: it uses modules of tests/e2e, and tests/cluster has some of their names.
+    good, bad = pytest("integration", "tests/bench")
+    passed, failed = passed + good, failed + bad
     if (ROOT / "tests/integration/CMakeLists.txt").exists():
         good, bad = ctest("integration", "integration")
         passed, failed = passed + good, failed + bad

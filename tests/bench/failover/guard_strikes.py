@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 
+import dataset
 from client import lost_writes
 from clients import writing
 from harness import die, strike
@@ -74,6 +75,7 @@ def judge_inside(scene: Scene, result: Result, fault_at: float, seen: ObserverLo
                             if when > fault_at - 1]),
         "inside_for_s": max(alone, default=fault_at) - fault_at,
         "late": sum(first is not None and when > first.replied for when in alone)}
+    dataset.sweep(new.address, log.prefix, max((number for _, number in log.acks), default=0) + 100)
 
 
 STRIKES = {one.name: one for one in (

@@ -31,7 +31,7 @@ def resources(data_gb: float) -> Json:
 def redis_conf(data_gb: float) -> str:
     """As operator/render/redis_conf.cc has it, but for guard, users, fence and shutdown-timeout."""
     limit = limit_mi(data_gb) * MI
-    memory = limit // 2 if limit < 1024 * MI else limit * 3 // 4
+    memory = limit * 3 // 4
     backlog = min(max(64 * MI, memory // 100), 512 * MI)
     buffer = max(256 * MI, memory // 10)
     return "\n".join([

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
@@ -82,6 +83,8 @@ class Runner:
 
 def on_cluster(namespace: str, work: Callable[[Cluster, Operator], None]) -> bool:
     """The deployed operator, whole, and a namespace of our own. False if that fails."""
+    # Whatever ends a run, what it broke is undone and what it made is taken away.
+    signal.signal(signal.SIGTERM, _stop)
     cluster = Cluster()
     operator = Operator(cluster, "")
     try:
@@ -97,6 +100,10 @@ def on_cluster(namespace: str, work: Callable[[Cluster, Operator], None]) -> boo
         return False
     finally:
         cluster.close()
+
+
+def _stop(*_: object) -> None:
+    raise SystemExit("stopped")
 
 
 def available_gb() -> float:

@@ -107,12 +107,19 @@ class SentinelSystem(StatefulSystem):
         return self.member_at(address)
 
     def settled(self) -> tuple[bool, str]:
+        """A replica that was replaced may still be in Sentinel's books."""
+        return self._look(False)
+
+    def clean(self) -> tuple[bool, str]:
+        return self._look(True)
+
+    def _look(self, strict: bool) -> tuple[bool, str]:
         lacking = (all_ready(self.pods(), MEMBERS)
                    or all_ready(self.pods_of(self.watchers), MEMBERS))
         if lacking:
             return False, lacking
         views = [view(host) for host in self.sentinels()]
-        lacking = disagreement(views, frozenset(one.address for one in self.members()))
+        lacking = disagreement(views, frozenset(one.address for one in self.members()), strict)
         return (False, lacking) if lacking else in_sync(views[0].primary)
 
     def mend(self) -> None:
@@ -159,19 +166,21 @@ def view(host: str, port: int = SENTINEL_PORT) -> View:
                 int(state["num-other-sentinels"]), bool(int(tilt)))
 
 
-def disagreement(views: list[View], members: frozenset[str]) -> str:
-    """Empty if all Sentinels see the same whole set; else what is lacking."""
+def disagreement(views: list[View], members: frozenset[str], strict: bool) -> str:
+    """Empty if all Sentinels see the same whole set, and if `strict`, nothing else; else what is
+    lacking."""
     primaries = {one.primary for one in views}
     if len(primaries) != 1:
         return f"the Sentinels name {sorted(primaries)}"
     for one in views:
-        if one.tilt:
+        if strict and one.tilt:
             return "a Sentinel is in tilt mode"
         if one.others != MEMBERS - 1:
             return f"a Sentinel knows {one.others} others"
         if one.flags != "master":
             return f"the primary's flags are {one.flags}"
-        if one.replicas | {one.primary} != members or one.primary in one.replicas:
+        known = one.replicas | {one.primary}
+        if members - known or one.primary in one.replicas or strict and known != members:
             return f"a Sentinel knows {sorted(one.replicas)} as replicas"
     return ""
 

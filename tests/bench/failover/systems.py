@@ -63,6 +63,10 @@ class System(abc.ABC):
     def settled(self) -> tuple[bool, str]:
         """One primary, every replica in sync, all pods ready; else what is lacking."""
 
+    def clean(self) -> tuple[bool, str]:
+        """Settled, and nothing is left of earlier faults: what a round begins with."""
+        return self.settled()
+
     # -- clients ------------------------------------------------------------------------------
     @abc.abstractmethod
     def write_target(self) -> list[str]:
@@ -112,7 +116,7 @@ class System(abc.ABC):
                 helped = time.monotonic() + 10
                 self._free_held_back()
                 self.mend()
-            return self.settled()
+            return self.clean()
 
         self.mend()
         wait_for(f"{self.name} is whole", SETTLE_S + SETTLE_S_PER_GB * self.data_gb, look, 0.5)

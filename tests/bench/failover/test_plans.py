@@ -85,14 +85,17 @@ def test_pods_as_the_api_has_them() -> None:
 def test_sentinels_that_do_not_agree() -> None:
     members = frozenset({"a", "b", "c"})
     good = View("a", "master", frozenset({"b", "c"}), 2, False)
-    assert disagreement([good, good, good], members) == ""
+    assert disagreement([good, good, good], members, True) == ""
+    for left in (View("a", "master", frozenset({"b", "c", "old"}), 2, False),
+                 View("a", "master", frozenset({"b", "c"}), 2, True)):
+        assert disagreement([left], members, False) == "" != disagreement([left], members, True)
     for bad in (View("b", "master", frozenset({"a", "c"}), 2, False),
                 View("a", "master,o_down", frozenset({"b", "c"}), 2, False),
                 View("a", "master", frozenset({"b"}), 2, False),
                 View("a", "master", frozenset({"b", "c", "old"}), 2, False),
                 View("a", "master", frozenset({"b", "c"}), 1, False),
                 View("a", "master", frozenset({"b", "c"}), 2, True)):
-        assert disagreement([good, good, bad], members), bad
+        assert disagreement([good, good, bad], members, True), bad
     conf = sentinel_conf("10.1.1.1", 1000, 3000)
     assert "sentinel monitor bench 10.1.1.1 6379 2" in conf
     assert "down-after-milliseconds bench 1000" in conf and "failover-timeout bench 3000" in conf
