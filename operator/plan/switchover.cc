@@ -73,7 +73,9 @@ std::string Missing(const Context& context, const std::string& name) {
   for (const Member& member : context.seen.members) {
     if (member.name != name || !member.pod) continue;
     if (Draining(context.seen, member)) return name + " is on a node that is being drained";
-    if (Answers(member) && member.engine.facts->disk_failed) return name + " cannot write to its disk";
+    if (Answers(member) && member.engine.facts->disk_failed) {
+      return name + " cannot write to its disk";
+    }
     return name + " is not in sync yet";
   }
   return name + " does not exist; name one of the members, or remove the field";
