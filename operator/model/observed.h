@@ -51,6 +51,7 @@ struct EngineFacts {  // one INFO reply
   std::int64_t read_offset = 0;         // slave_read_repl_offset
   bool sync_in_progress = false;
   bool loading = false;
+  bool disk_failed = false;             // its file takes no more: a primary then refuses writes
   bool guard_on = false;                // min_slaves_good_slaves is shown only while it is on
   std::int64_t good_replicas = 0;
   std::int64_t keys = 0;                // over all databases

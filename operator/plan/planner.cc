@@ -121,6 +121,16 @@ bool LinkLossUnexplained(const Context& context, const Member& primary) {
   return false;
 }
 
+// A replica whose disk is full serves reads, but what it holds would not survive its end.
+void PlanDisks(Context& context) {
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member) || !member.engine.facts->disk_failed || !context.pending.empty()) continue;
+    context.pending_reason = "DiskFailed";
+    context.pending = member.name + " cannot write to its disk. Make room on its volume, or "
+                      "enlarge it.";
+  }
+}
+
 void PlanServed(Context& context, const Member& primary) {
   if (PlanPrimarySlice(context)) return;
   if (LinkLossUnexplained(context, primary)) {
@@ -139,6 +149,7 @@ void PlanServed(Context& context, const Member& primary) {
   PlanOldClients(context);
   PlanSettings(context);
   PlanRoleLabels(context);
+  PlanDisks(context);
   model::PrimaryRef& granted = *context.next.primary;
   // The granted process answers, so a container that ended was never its own: the kubelet's word
   // was late when it was recorded, and would prove a death that did not happen.

@@ -19,6 +19,7 @@ namespace {
 
 constexpr char kDeleted[] = "PrimaryDeleted";
 constexpr char kDrained[] = "NodeDrained";
+constexpr char kDiskFailed[] = "DiskFailed";
 constexpr char kRequested[] = "PrimaryRequested";
 constexpr char kAborted[] = "SwitchoverAborted";
 
@@ -51,6 +52,7 @@ Wish WishOf(const Context& context, const Member& primary) {
   const bool automatic = context.spec().automatic_failover_enabled;
   if (Deleting(primary)) return automatic ? Wish{"", kDeleted} : Wish{};
   if (automatic && Draining(context.seen, primary)) return {"", kDrained};
+  if (automatic && primary.engine.facts->disk_failed) return {"", kDiskFailed};
   const std::string& wanted = context.spec().primary_cluster_id;
   if (!wanted.empty() && wanted != primary.name) return {wanted, kRequested};
   return {};
@@ -70,14 +72,21 @@ bool Close(const Context& context, const Member& primary, const Member& member) 
 std::string Missing(const Context& context, const std::string& name) {
   for (const Member& member : context.seen.members) {
     if (member.name != name || !member.pod) continue;
-    return Draining(context.seen, member) ? name + " is on a node that is being drained"
-                                          : name + " is not in sync yet";
+    if (Draining(context.seen, member)) return name + " is on a node that is being drained";
+    if (Answers(member) && member.engine.facts->disk_failed) {
+      return name + " cannot write to its disk";
+    }
+    return name + " is not in sync yet";
   }
   return name + " does not exist; name one of the members, or remove the field";
 }
 
 void WaitForWish(Context& context, const Wish& wish) {
   context.LookAgain(1000);
+  if (wish.reason == kDiskFailed) {
+    context.Block("DiskFailed", "The primary cannot write to its disk and refuses writes, and no "
+                  "replica can take over. Make room on its volume, or enlarge it.");
+  }
   if (wish.reason != kRequested) {
     context.Say("the role would move (" + wish.reason + "), but no replica is ready for it");
     return;
@@ -265,7 +274,7 @@ bool PlanSwitchover(Context& context, const Member& primary) {
   if (wish.reason.empty()) return false;
   const auto fits = [&](const Member& member) {
     return (wish.to.empty() || member.name == wish.to) && !Draining(context.seen, member) &&
-           Close(context, primary, member);
+           Answers(member) && !member.engine.facts->disk_failed && Close(context, primary, member);
   };
   const Choice choice = ChooseCandidate(context.seen, context.options, primary.uid, fits);
   if (choice.member == nullptr) {

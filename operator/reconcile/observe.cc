@@ -36,6 +36,7 @@ model::EngineFacts FactsOf(const redis::Info& info) {
   facts.read_offset = info.read_offset;
   facts.sync_in_progress = info.sync_in_progress;
   facts.loading = info.loading;
+  facts.disk_failed = info.disk_failed;
   facts.guard_on = info.guard_on;
   facts.good_replicas = info.good_replicas;
   facts.keys = info.keys;

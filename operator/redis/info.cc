@@ -59,6 +59,7 @@ bool ApplyText(Info& info, std::string_view key, std::string_view value, bool* h
   else if (key == "master_link_status") info.link_up = value == "up";
   else if (key == "master_sync_in_progress") info.sync_in_progress = value == "1";
   else if (key == "loading") info.loading = value == "1";
+  else if (key == "aof_last_write_status") info.disk_failed = value != "ok";
   else return false;
   return true;
 }

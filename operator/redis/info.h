@@ -37,6 +37,7 @@ struct Info {
   std::int64_t read_offset = 0;           // slave_read_repl_offset
   bool sync_in_progress = false;
   bool loading = false;
+  bool disk_failed = false;               // aof_last_write_status is not ok
   bool guard_on = false;                  // min_slaves_good_slaves is present
   std::int64_t good_replicas = 0;
   std::int64_t keys = 0;                  // sum over dbN:keys=

@@ -27,7 +27,7 @@ Wake Difference(const Info& was, const Info& is) {
   wake.wake = wake.urgent || was.repl_id != is.repl_id || was.link_up != is.link_up ||
               was.primary_host != is.primary_host || was.primary_port != is.primary_port ||
               was.guard_on != is.guard_on || was.loading != is.loading ||
-              was.sync_in_progress != is.sync_in_progress;
+              was.sync_in_progress != is.sync_in_progress || was.disk_failed != is.disk_failed;
   return wake;
 }
 

@@ -28,6 +28,7 @@ RESTRICTED = [
 ]
 ALLOWED = ["INFO", "ROLE", "KEYS nothing*", "FLUSHALL", "ACL WHOAMI", "CLIENT LIST", "SLOWLOG GET",
            "LATENCY LATEST", "MEMORY USAGE x", "WAIT 0 1", "EVAL return(1) 0"]
+PASSWORD = "correct-horse"
 
 
 def reads_what_is_written(group: Group) -> float:
@@ -149,6 +150,37 @@ def test_parameter_change(group: Group, cluster: Cluster, say: Say) -> None:
     wait_for("all members have the new parameter", 20, look, 0.1)
     say(f"  parameter changed on all members after {time.monotonic() - begin:.1f} s, live")
     assert group.incarnations() == before
+
+
+def test_default_users_password(group: Group, cluster: Cluster, say: Say) -> None:
+    """spec.authSecretRef: given and taken back on living members, without a restart."""
+    before, address = group.incarnations(), group.primary().address
+    secret = {"apiVersion": "v1", "kind": "Secret",
+              "metadata": {"name": "lesson-auth", "namespace": group.namespace},
+              "stringData": {"password": PASSWORD}}
+    cluster.apply(secret)
+    begin = time.monotonic()
+    group.patch({"authSecretRef": {"name": "lesson-auth"}})
+
+    def closed() -> tuple[bool, str]:
+        try:
+            return False, str(connect(address).ping())
+        except redis.exceptions.AuthenticationError as error:
+            return True, str(error)
+
+    wait_for("nobody enters without the password", 20, closed, 0.1)
+    took = time.monotonic() - begin
+    group.wait_settled(3, 30)
+    for kind in ("primary", "reader"):
+        with redis.Redis(host=group.vip(kind), password=PASSWORD, socket_timeout=2) as link:
+            assert link.ping()
+        with redis.Redis(host=group.vip(kind), password="wrong", socket_timeout=2) as link:
+            with pytest.raises(redis.exceptions.AuthenticationError):
+                link.ping()
+    group.patch({"authSecretRef": None})
+    wait_for("everybody enters again", 20, lambda: (bool(connect(address).ping()), ""), 0.1)
+    say(f"  the default user has a password {took:.1f} s after the spec names it")
+    assert PASSWORD not in str(group.get()) and group.incarnations() == before
 
 
 def test_delete_and_recreate(make_group: MakeGroup, cluster: Cluster, namespace: str,

@@ -85,10 +85,13 @@ def crash_once(case: Case, group: Group, cluster: Cluster, operator: Operator) -
     members = prepare(case, group)
     pid = operator.start_failpoint(case.failpoint)
     before = group.incarnations() if case.action != "create" else {}
+    epoch = group.epoch() if case.action == "failover" else -1
     client = None if case.action == "create" else group.client(rate=200)
     try:
         expected = act(case, group, cluster, members)
         died_at = wait_death(pid, 30)
+        # It may have died of an earlier record, and then the status still tells of a whole group.
+        wait_for("the failover is recorded", 30, lambda: (group.epoch() > epoch, group.epoch()))
         finished_at = group.wait_settled(members, within(FINISH_S) + 15)
         if client is None:
             client = group.client(rate=200)

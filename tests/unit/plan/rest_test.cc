@@ -60,6 +60,16 @@ TEST(Unseen, APrimaryThatNobodySaysFailedIsNotCalledUnavailable) {
   EXPECT_EQ(ConditionOf(world.Make(), "Available").substr(0, 6), "False ");
 }
 
+TEST(Disks, AFullOneIsToldAndAPrimaryWithOneDoesNotServe) {
+  World replica;
+  replica.facts(2).disk_failed = true;
+  EXPECT_EQ(ConditionOf(replica.Make(), "Ready").substr(0, 16), "False DiskFailed");
+  EXPECT_EQ(ConditionOf(replica.Make(), "Available").substr(0, 4), "True");
+  World all;
+  for (int i = 1; i <= 3; ++i) all.facts(i).disk_failed = true;
+  EXPECT_EQ(ConditionOf(all.Make(), "Available").substr(0, 16), "False DiskFailed");
+}
+
 TEST(Unseen, ANewLeaderLetsStandWhatTheLastOnePublished) {
   World world;
   world.seen.group.view = world.Make().view;

@@ -37,6 +37,25 @@ TEST(Planned, WhenItBegins) {
        Switching("PrimaryDeleted")},
       {"its node is drained", 3, [](World& w) { w.node(1).draining = true; }, both,
        Switching("NodeDrained")},
+      {"its disk takes no writes, so it refuses them", 3,
+       [](World& w) { w.facts(1).disk_failed = true; }, both, Switching("DiskFailed")},
+      {"not to a member whose disk is full, too", 3,
+       [](World& w) { w.facts(1).disk_failed = w.facts(2).disk_failed = true; },
+       {"fence 001", "promote 003 after 001"},
+       "e4 primary=003 guard=on inSync=002,003 members=001,002,003 suspects=001 "
+       "lineage=history-1 transition=001>003:DiskFailed switching"},
+      {"a full disk does not move the role without automatic failover", 3,
+       [](World& w) {
+         w.facts(1).disk_failed = true;
+         w.spec().automatic_failover_enabled = false;
+       },
+       {}},
+      {"the wished member's disk is full: it is waited for", 3,
+       [](World& w) {
+         w.spec().primary_cluster_id = NameOf(2);
+         w.facts(2).disk_failed = true;
+       },
+       {}},
       {"not to a member whose node is drained, too", 3,
        [](World& w) { w.node(1).draining = w.node(2).draining = true; },
        {"fence 001", "promote 003 after 001"},
