@@ -33,7 +33,9 @@ struct Context {
   bool idle() const { return plan.effects.empty() && !record_changed(); }
 
   void Say(std::string sentence) { plan.why.push_back(std::move(sentence)); }
+  // What waits for a human is not covered by what only waits.
   void Block(std::string reason, std::string message, bool needs_human = false) {
+    if (stalled && !needs_human) return;
     blocked_reason = std::move(reason);
     blocked = std::move(message);
     stalled = stalled || needs_human;

@@ -54,7 +54,7 @@ void PlanReaderSlice(Context& context) {
                   "else; delete it or rename the group.", true);
     return;
   }
-  if (slice.exists && slice.epoch > context.record().epoch) return;
+  if (context.options.endpoints && slice.exists && slice.epoch > context.record().epoch) return;
   std::vector<SliceEndpoint> wanted;
   for (const Member& member : context.seen.members) {
     if (!Answers(member) || Deleting(member) || member.pod->ip.empty()) continue;

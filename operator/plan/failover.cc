@@ -276,6 +276,22 @@ Silence ProveSilence(const Observed& seen, const model::PlanOptions& options, co
   return silence;
 }
 
+namespace {
+
+// Addresses are used again: whoever has the one that the endpoint still names is where clients of
+// the lost primary came to. Like it, it sheds them once the endpoint has moved.
+void SuspectHeirs(Context& context, const std::string& granted_uid) {
+  for (const model::SliceEndpoint& endpoint : context.seen.primary_slice.endpoints) {
+    for (const Member& member : context.seen.members) {
+      if (!member.pod || member.pod->ip != endpoint.address) continue;
+      if (member.uid == granted_uid || Contains(context.next.suspects, member.uid)) continue;
+      context.next.suspects.push_back(member.uid);
+    }
+  }
+}
+
+}  // namespace
+
 void Grant(Context& context, const Member& member, std::int64_t offset,
            const std::string& reason) {
   model::NodeGroupRecord& next = context.next;
@@ -296,6 +312,7 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
       old_member != nullptr) {
     next.suspects.push_back(old->uid);
   }
+  SuspectHeirs(context, member.uid);
   std::erase(next.suspects, member.uid);
   model::Transition transition;
   transition.id = next.node_group_id + "-" + std::to_string(next.epoch);

@@ -222,6 +222,7 @@ void Checker::CheckSlice(const Json& slice) {
   const std::string name = Str(At(slice, {"metadata", "name"}));
   CheckSliceEpoch(slice);
   if (name.find("primary") == std::string::npos) return;
+  CheckPrimarySlice(slice);
   slice_addresses_.clear();
   const Json& endpoints = Child(slice, "endpoints");
   for (const Json& endpoint : endpoints.is_array() ? endpoints : Json::array()) {

@@ -11,6 +11,7 @@ ClusterOptions OptionsOf(const model::PlanOptions& plan, Checker* checker) {
   ClusterOptions options;
   options.born_fenced = plan.born_fenced;
   options.following = plan.following;
+  options.one_group = plan.one_group;
   options.on_foreign_volume = [checker](const std::string& what) { checker->Fault("S9", what); };
   return options;
 }

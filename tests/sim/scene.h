@@ -32,6 +32,7 @@ class Scene {
   void DeleteGroup();
   void PatchSpec(const Json& spec);
   bool GroupExists() const { return server_.Find(group_ref_) != nullptr; }
+  bool GroupStays() const { return GroupExists() && !Stored().meta.deleting; }
   model::Group Stored() const;  // the group must exist
   std::size_t PodCount() const { return server_.Objects("pods").size(); }
   void StartOperators();
