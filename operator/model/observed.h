@@ -175,6 +175,7 @@ struct Memory {
   std::map<std::string, Ack> fenced;            // by UID; rule proof (b), and detaches
   std::map<std::string, int> clients_cut;       // by UID: steps of old-clients done
   std::map<std::string, MonoMs> demoted_at;     // by UID
+  std::map<std::string, MonoMs> endpoint_left;  // by address that the primary's endpoint named
   std::map<std::string, std::map<std::string, std::string>> applied_parameters;  // by run id
   std::map<std::string, std::string> applied_acl;  // by run id: hash of the ACL set live
   std::map<std::string, MonoMs> node_lost_since;   // by zone: for zone_wait_seconds

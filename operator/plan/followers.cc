@@ -59,6 +59,20 @@ bool Ready(const Member& member) {
   return Answers(member) && !Deleting(member) && !member.engine.facts->loading;
 }
 
+// An address is used again soon only by a pod that was made about then.
+constexpr std::int64_t kHeirMs = 10'000;
+
+// Since when its clients are to be cut off: those of a demoted member, and those of one that has the
+// address which the endpoint named until then. 0: it has none to shed.
+MonoMs ShedsSince(const model::Observed& seen, const Member& member) {
+  const auto demoted = seen.memory.demoted_at.find(member.uid);
+  if (demoted != seen.memory.demoted_at.end()) return demoted->second;
+  if (!member.pod) return 0;
+  const auto left = seen.memory.endpoint_left.find(member.pod->ip);
+  if (left == seen.memory.endpoint_left.end()) return 0;
+  return left->second + kHeirMs < member.pod->first_seen ? 0 : left->second;
+}
+
 // Since it was granted, by this leadership.
 bool FencedByUs(const model::Observed& seen, const Member& member) {
   return seen.memory.demoted_at.count(member.uid) > 0;
@@ -67,7 +81,7 @@ bool FencedByUs(const model::Observed& seen, const Member& member) {
 }  // namespace
 
 bool StillShedding(const Context& context, const Member& member) {
-  if (!context.options.old_clients || !FencedByUs(context.seen, member)) return false;
+  if (!context.options.old_clients || ShedsSince(context.seen, member) == 0) return false;
   const auto steps = context.seen.memory.clients_cut.find(member.uid);
   return steps == context.seen.memory.clients_cut.end() ||
          steps->second < static_cast<int>(std::size(kCutAtMs));
@@ -176,10 +190,10 @@ void PlanInSync(Context& context, const Member& primary) {
 
 void PlanOldClients(Context& context) {
   if (!context.options.old_clients) return;
-  for (const auto& [uid, since] : context.seen.memory.demoted_at) {
-    const Member* member = context.seen.FindMember(uid);
-    if (member == nullptr || !Answers(*member) || member->engine.facts->is_primary) continue;
-    const auto found = context.seen.memory.clients_cut.find(uid);
+  for (const Member& member : context.seen.members) {
+    const MonoMs since = ShedsSince(context.seen, member);
+    if (since == 0 || !Answers(member) || member.engine.facts->is_primary) continue;
+    const auto found = context.seen.memory.clients_cut.find(member.uid);
     const int done = found == context.seen.memory.clients_cut.end() ? 0 : found->second;
     if (done >= static_cast<int>(std::size(kCutAtMs))) continue;
     // Kube-proxies learn of the change from the endpoint, which may be written after the fence.
@@ -189,7 +203,7 @@ void PlanOldClients(Context& context) {
       context.LookAgain(due_in_ms);
       continue;
     }
-    context.Do(ChangeOf(*member, EngineChange::kCutClients, "clients of the demoted primary"));
+    context.Do(ChangeOf(member, EngineChange::kCutClients, "clients of the demoted primary"));
     context.LookAgain(100);
   }
 }

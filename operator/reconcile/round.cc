@@ -28,6 +28,22 @@ void CountFailover(Metrics& metrics, const std::string& group, const model::Last
   }
 }
 
+constexpr std::int64_t kLeftAddressMs = 60'000;
+
+// Which addresses the primary's endpoint names no more, and since when.
+void LeaveAddresses(model::Memory& memory, const model::SliceView& before,
+                    const model::WriteSlice& now) {
+  std::erase_if(memory.endpoint_left, [&](const auto& entry) {
+    return entry.second + kLeftAddressMs < memory.endpoint_at;
+  });
+  for (const model::SliceEndpoint& old : before.endpoints) {
+    memory.endpoint_left[old.address] = memory.endpoint_at;
+  }
+  for (const model::SliceEndpoint& fresh : now.endpoints) {
+    memory.endpoint_left.erase(fresh.address);
+  }
+}
+
 // Only without the rule authority: an older leader's connections, and what waits in them, live on.
 void SpareOthers(redis::Command& command) {
   if (!command.alone) command.transaction.erase(command.transaction.begin());
@@ -276,6 +292,7 @@ void Round::Object() {
     state_.memory.slice_written_at = ports_.clock->Now();
     if (slice->kind == model::SliceKind::kPrimary) {
       state_.memory.endpoint_at = state_.memory.slice_written_at;
+      LeaveAddresses(state_.memory, seen_.primary_slice, *slice);
     }
   }
   if (done) {

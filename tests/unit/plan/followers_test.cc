@@ -215,6 +215,9 @@ TEST(Endpoints, Rows) {
       {"no reader slice: created with the replicas in sync and their zones", 3,
        [](World& w) { w.seen.reader_slice = {}; },
        {"reader-slice e3 rv= [002/10.0.0.2/zone-b 003/10.0.0.3/zone-c]"}, "-"},
+      {"a member that was made for any zone is served with its node's", 3,
+       [](World& w) { w.pod(2).zone.clear(); w.seen.reader_slice.endpoints.clear(); }, {kReader3},
+       "-"},
       {"a reader slice of a lower epoch is rewritten", 3,
        [](World& w) { w.seen.reader_slice.epoch = 2; }, {kReader3}, "-"},
       {"a reader slice of a higher epoch is left alone", 3,
@@ -242,6 +245,18 @@ TEST(Endpoints, Rows) {
        },
        {}, "-"},
   });
+}
+
+TEST(OldClients, WhoHasTheAddressThatTheEndpointLeftShedsThemToo) {
+  World world;
+  world.pod(3).first_seen = kNow - 400;
+  world.seen.memory.endpoint_left["10.0.0.3"] = kNow - 500;
+  world.seen.memory.endpoint_at = kNow - 500;
+  world.seen.memory.clients_cut["uid-003"] = 1;
+  world.seen.reader_slice.endpoints.pop_back();
+  EXPECT_EQ(Joined(EffectsOf(world)), "cut-clients 003");
+  world.pod(3).first_seen = kNow + 20'000;  // long after: nobody came to it
+  EXPECT_NE(Joined(EffectsOf(world)).find("reader-slice"), std::string::npos);
 }
 
 TEST(OldClients, TheStepsAreAtATenthAHalfTwoAndFiveSeconds) {
