@@ -62,8 +62,8 @@ bool Ready(const Member& member) {
 // An address is used again soon only by a pod that was made about then.
 constexpr std::int64_t kHeirMs = 10'000;
 
-// Since when its clients are to be cut off: those of a demoted member, and those of one that has the
-// address which the endpoint named until then. 0: it has none to shed.
+// Since when its clients are to be cut off: those of a demoted member, and those of one that has
+// the address which the endpoint named until then. 0: it has none to shed.
 MonoMs ShedsSince(const model::Observed& seen, const Member& member) {
   const auto demoted = seen.memory.demoted_at.find(member.uid);
   if (demoted != seen.memory.demoted_at.end()) return demoted->second;

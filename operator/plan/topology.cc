@@ -105,11 +105,13 @@ bool IsPrimary(const Context& context, const Member& member) {
 }
 
 // The last holder of the data is never removed: the primary must have all that this fenced member
-// has, whose offset stands still.
-bool HoldsMore(const Context& context, const Member& leaving) {
+// has, whose offset stands still, and must have answered since: it may have died unnoticed.
+bool MayHoldMore(const Context& context, const Member& leaving) {
+  if (!Answers(leaving) || leaving.engine.facts->keys == 0) return false;
   const Member* primary = context.seen.FindMember(context.record().primary->uid);
-  return Answers(leaving) && leaving.engine.facts->keys > 0 &&
-         (primary == nullptr || primary->engine.facts->offset < leaving.engine.facts->offset);
+  if (primary == nullptr || !primary->engine.facts) return true;
+  return primary->engine.facts_at < leaving.engine.fenced_since ||
+         primary->engine.facts->offset < leaving.engine.facts->offset;
 }
 
 int Usefulness(const Context& context, const Member& member) {
@@ -232,7 +234,11 @@ void PlanRemoval(Context& context) {
     context.LookAgain(20);
     return;
   }
-  if (context.options.removal && HoldsMore(context, *leaving)) return;
+  if (context.options.removal && MayHoldMore(context, *leaving)) {
+    context.Watch(model::Attention::kSuspect);
+    context.LookAgain(50);
+    return;
+  }
   context.Do(model::DeleteMember{leaving->name, leaving->uid, leaving->pod->resource_version, -1,
                                  "the group has one member too many"});
   context.Say("remove " + leaving->name);

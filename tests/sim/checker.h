@@ -87,6 +87,7 @@ class Checker final : public EngineObserver {
   void CheckNothingLost(const Engine& promoted);
   void LookAtHealth();
   bool Reachable(const Engine& engine) const;
+  bool Stays(const Engine& engine) const;
 
   World* world_;
   Network* network_;

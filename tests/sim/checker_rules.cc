@@ -102,6 +102,14 @@ void Checker::OnOperatorDelete(const kube::ObjectRef& ref,
   if (ref.type.resource == "pods") CheckLastHolder(preconditions.uid);
 }
 
+// Its pod is there, and nobody has deleted it.
+bool Checker::Stays(const Engine& engine) const {
+  const Json* pod = server_->Find({kube::ResourceType{"", "v1", "pods", true}, "default",
+                                   engine.name()});
+  return pod != nullptr && Str(At(*pod, {"metadata", "uid"})) == engine.pod_uid() &&
+         !At(*pod, {"metadata", "deletionTimestamp"}).is_string();
+}
+
 void Checker::CheckLastHolder(const std::string& uid) {
   const Engine* leaving = uid.empty() ? nullptr : engines_->AliveOfPod(uid);
   if (leaving == nullptr || leaving->writes() == 0) return;
@@ -116,7 +124,7 @@ void Checker::CheckLastHolder(const std::string& uid) {
     if (At(group, {"metadata", "deletionTimestamp"}).is_string()) return;
   }
   for (const auto& other : engines_->all()) {
-    if (!other->alive() || other.get() == leaving) continue;
+    if (!other->alive() || other.get() == leaving || !Stays(*other)) continue;
     if (engines_->history().ReplicatedBeyond(leaving->head(), other->head()) == 0) return;
   }
   Violate("S7", "the operator removes the last holder of its writes: " + leaving->Describe());

@@ -222,7 +222,8 @@ void Cluster::StartContainer(const std::string& uid) {
   Pod& pod = it->second;
   const auto object = server_->Get(RefOf(pod));
   EngineConfig config;
-  const bool may = object && dark_.count(pod.node) == 0 && (pod.restarts > 0 || KubeletWorks(pod)) &&
+  const bool may = object && dark_.count(pod.node) == 0 &&
+                   (pod.restarts > 0 || KubeletWorks(pod)) &&
                    !At(*object, {"metadata", "deletionTimestamp"}).is_string() &&
                    ReadConfig(*object, &config);
   if (!may) {

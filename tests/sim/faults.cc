@@ -55,6 +55,14 @@ void FaultScene::DrawSwarm() {
   cluster_.SetStrangers(sometimes(0.5));
 }
 
+void FaultScene::DrawGroup() {
+  const std::int64_t replicas = world_.Chance(0.5) ? 2 : world_.Between(0, 3);
+  spec_ = ReplicasOf(replicas);
+  SetMembers(static_cast<std::size_t>(replicas) + 1);
+  if (world_.Chance(0.25)) spec_["storage"] = {{"size", "1Gi"}};
+  if (world_.Chance(0.2)) spec_["failover"] = {{"writeGuard", "Off"}};
+}
+
 void FaultScene::InjectLater() {
   world_.After(world_.Between(200, fault_gap_ms_max_), [this] {
     if (!faults_on_) return;
@@ -89,7 +97,7 @@ void FaultScene::StopFaults() {
   network_.HealAll();
   for (const std::string& node : cluster_.nodes()) cluster_.PowerOn(node);
   for (const std::string& node : cluster_.nodes()) Cordon(node, false);
-  (void)Patch("", {{"spec", SpecOf(2)}});
+  (void)Patch("", {{"spec", spec_}});
   for (Engine* engine : Living()) engine->Thaw();
   for (auto& one : operators_) {
     one->LeadAnyway(false);
@@ -280,24 +288,28 @@ void FaultScene::TestFailover() {
   (void)Patch("", {{"metadata", {{"annotations", annotations}}}});
 }
 
-// A group without replicas fails over to nobody.
-Json FaultScene::SpecOf(std::int64_t replicas) {
-  return Json{{"replicasPerNodeGroup", replicas},
-              {"automaticFailoverEnabled", replicas > 0},
-              {"multiAZEnabled", replicas > 0}};
-}
-
-// Often the primary is lost just then, while the operators choose whom the group can spare.
+// Often the primary is lost just then, and the operators do not know it yet while they choose whom
+// the group can spare.
 void FaultScene::Scale() {
   if (network_.IsCut("api")) return;
-  (void)Patch("", {{"spec", SpecOf(world_.Between(0, 4))}});
-  if (!world_.Chance(0.4)) return;
-  world_.After(world_.Between(0, 1500), [this] {
-    Engine* primary = Primary();
-    if (!faults_on_ || primary == nullptr) return;
-    if (world_.Chance(0.5)) return PowerCutOf(primary->node());
-    primary->Kill();
+  const bool lost = world_.Chance(0.4);
+  const std::int64_t replicas = lost && world_.Chance(0.5) ? 0 : world_.Between(0, 4);
+  const bool first_lost = lost && world_.Chance(0.3);
+  if (first_lost) LosePrimary();
+  world_.After(first_lost ? world_.Between(0, 500) : 0, [this, replicas] {
+    if (faults_on_) (void)Patch("", {{"spec", ReplicasOf(replicas)}});
   });
+  if (!lost || first_lost) return;
+  world_.After(world_.Between(0, 200), [this] {
+    if (faults_on_) LosePrimary();
+  });
+}
+
+void FaultScene::LosePrimary() {
+  Engine* primary = Primary();
+  if (primary == nullptr) return;
+  if (world_.Chance(0.7)) return PowerCutOf(primary->node());
+  primary->Kill();
 }
 
 // A human, or a backup tool, that writes what it should not.
@@ -310,14 +322,14 @@ void FaultScene::WipeStatus() {
 
 // Deleted and made again under the same name; a human takes the kept volumes away later.
 void FaultScene::MakeAnew() {
-  if (network_.IsCut("api") || !with_storage_ || world_.Chance(0.7)) return;
+  if (network_.IsCut("api") || !spec_.contains("storage") || world_.Chance(0.7)) return;
   if (server_.Delete(group_ref_, {}, -1)) CreateAgain();
 }
 
 void FaultScene::CreateAgain() {
   world_.After(world_.Between(500, 3000), [this] {
     if (GroupExists()) return CreateAgain();
-    CreateGroup(true);
+    CreateGroup(spec_);
     world_.After(world_.Between(3000, 9000), [this] { TakeOldVolumesAway(); });
   });
 }

@@ -22,7 +22,8 @@ class FaultScene : public Scene {
   void InjectLater();  // and again, while faults are on
   void StopFaults();
 
-  bool with_storage_ = false;
+  void DrawGroup();
+  Json spec_;  // what the group is made with, and what it is to have in the end
   bool wiped_ = false;  // a human destroyed the record
   bool faults_on_ = false;
 
@@ -59,7 +60,7 @@ class FaultScene : public Scene {
   void AskForPrimary();
   void TestFailover();
   void Scale();
-  static Json SpecOf(std::int64_t replicas);
+  void LosePrimary();
   void WipeStatus();
   void MakeAnew();
   void CreateAgain();

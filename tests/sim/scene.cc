@@ -34,17 +34,21 @@ Scene::Scene(std::uint64_t seed, const SceneOptions& options)
   }
 }
 
-void Scene::CreateGroup(bool with_storage) {
+Json Scene::ReplicasOf(std::int64_t replicas) {
+  return Json{{"replicasPerNodeGroup", replicas},
+              {"automaticFailoverEnabled", replicas > 0},
+              {"multiAZEnabled", replicas > 0}};
+}
+
+void Scene::CreateGroup(const Json& more) {
   Json group{{"metadata", {{"name", "web-cache"}, {"finalizers", {model::kFinalizer}}}},
                    {"spec",
                     {{"description", "the simulated group"},
                      {"engine", "redis"},
                      {"engineVersion", "7.0"},
-                     {"cacheNodeType", "cache.t4g.small"},
-                     {"replicasPerNodeGroup", 2},
-                     {"automaticFailoverEnabled", true},
-                     {"multiAZEnabled", true}}}};
-  if (with_storage) group["spec"]["storage"] = {{"size", "1Gi"}};
+                     {"cacheNodeType", "cache.t4g.small"}}}};
+  group["spec"].update(ReplicasOf(2));
+  group["spec"].update(more);
   (void)server_.Create(kGroups, "default", group);
 }
 

@@ -28,7 +28,10 @@ class Scene {
   Scene(const Scene&) = delete;
   Scene& operator=(const Scene&) = delete;
 
-  void CreateGroup(bool with_storage = false);  // web-cache, with two replicas
+  // web-cache, with two replicas where `more` of its spec does not say something else.
+  void CreateGroup(const Json& more = Json::object());
+  // A group without replicas fails over to nobody.
+  static Json ReplicasOf(std::int64_t replicas);
   void DeleteGroup();
   void PatchSpec(const Json& spec);
   bool GroupExists() const { return server_.Find(group_ref_) != nullptr; }

@@ -27,8 +27,8 @@ class Run : public FaultScene {
 
 SeedResult Run::Go() {
   DrawSwarm();
-  with_storage_ = world_.Chance(0.25);
-  CreateGroup(with_storage_);
+  DrawGroup();
+  CreateGroup(spec_);
   StartOperators();
   StartClients();
   const auto served = [this] { return IsServed(); };

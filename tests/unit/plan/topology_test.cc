@@ -154,8 +154,19 @@ TEST(Removal, Rows) {
          w.seen.reader_slice.endpoints.pop_back();
          w.Fence(3);
          w.facts(1).replicas.pop_back();
+         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
        },
        {"delete 003 uid=uid-003 rv=13"}, "-"},
+      {"not before the primary has answered since", 3,
+       [&](World& w) {
+         smaller(w);
+         w.record().in_sync.pop_back();
+         w.seen.reader_slice.endpoints.pop_back();
+         w.Fence(3);
+         w.facts(1).replicas.pop_back();
+         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 50;
+       },
+       {}, "-"},
       {"the least useful one goes: out of sync before in sync", 3,
        [&](World& w) {
          smaller(w);
