@@ -29,6 +29,8 @@ struct Context {
 
   const model::NodeGroupRecord& record() const { return seen.group.record; }
   const model::GroupSpec& spec() const { return seen.group.spec; }
+  // A group that is to have no replicas cannot ask for it, and may still have one with the data.
+  bool fails_over() const { return spec().automatic_failover_enabled || spec().replicas == 0; }
   bool record_changed() const { return !(next == seen.group.record); }
   bool idle() const { return plan.effects.empty() && !record_changed(); }
 

@@ -375,7 +375,7 @@ void PlanFailover(Context& context, const Fault& fault, const std::string& reaso
   const bool lone = context.record().members.size() <= 1;
   const bool may_return = fault.kind == FaultKind::kGone || fault.kind == FaultKind::kHung;
   const bool restore = !may_return && (DataCanReturn(context) || NobodyHolds(context));
-  if (!context.spec().automatic_failover_enabled && !lone && !restore) {
+  if (!context.fails_over() && !lone && !restore) {
     context.Block("AutomaticFailoverDisabled",
                   "The primary " + name + " failed (" + fault.words +
                       "); set spec.automaticFailoverEnabled: true to let a replica take over.");
@@ -392,7 +392,7 @@ void PlanFailover(Context& context, const Fault& fault, const std::string& reaso
   if (DetachRound(context, fault, reason)) return;
   const Silence silence = ProveSilence(context.seen, context.options, fault);
   if (!silence.proven && !WithoutProof(context, fault, silence)) return;
-  if (!context.spec().automatic_failover_enabled && !lone) {
+  if (!context.fails_over() && !lone) {
     NothingPromotable(context, fault, "automatic failover is off");
     return;
   }

@@ -8,6 +8,7 @@ namespace {
 constexpr std::int64_t kBringUpMs = 60'000;
 constexpr std::int64_t kServedWithinMs = 60'000;
 constexpr std::int64_t kWholeWithinMs = 120'000;
+constexpr std::int64_t kUnderWayMs = 10'000;  // what is being deleted is gone by then
 constexpr std::int64_t kSettleMs = 3'000;
 // Settings, labels, the primary's container; and a vanished pod counts as dead after 45 s.
 constexpr std::int64_t kSettleToRestMs = 60'000;
@@ -47,6 +48,7 @@ SeedResult Run::Go() {
   RunFor(world_.Between(20'000, 90'000));
   StopFaults();
   const MonoMs calm = world_.Now();
+  RunFor(kUnderWayMs);
   result.served = RunUntil(calm + kServedWithinMs, served);
   if (result.served) result.served_after_ms = world_.Now() - calm;
   result.whole = RunUntil(calm + kWholeWithinMs, whole);
@@ -72,6 +74,7 @@ void Run::StayCalm() {
   const std::int64_t ms = is_long ? world_.Between(20 * kMinuteMs, 60 * kMinuteMs)
                                   : world_.Between(10'000, 40'000);
   RunFor(kSettleToRestMs);
+  if (!IsServed()) checker_.Fault("L1", "it was whole, and does not serve any more");
   // Whoever destroys the record also destroys whose clients were still to be cut off.
   if (!wiped_) clients_.CheckNobodyIsStuck(kStuckMs);
   checker_.CheckSlicesAtRest();

@@ -298,6 +298,8 @@ TEST(AutomaticFailoverOff, Rows) {
        "transition=001>001:PrimaryReturned"},
       {"memory only, restarted empty: the replicas hold the data, a human chooses", 3,
        [&](World& w) { off(w); w.Restart(1); }, {}, "-"},
+      {"a group that is to have no replica hands over to the one that is left", 2,
+       [&](World& w) { off(w); w.Die(1); w.spec().replicas = 0; }, {"promote 002"}, ""},
       {"memory only, everybody restarted: nothing is left to choose from", 2,
        [&](World& w) { off(w); w.Restart(1).Restart(2); },
        {"promote 001", "event DataLost"}, ""},

