@@ -59,8 +59,8 @@ model::Reach ReachOf(redis::Reach reach) {
   return model::Reach::kUnknown;
 }
 
-// Whom the primary's endpoint names where the record is lost or older: the last that is known of who
-// may take writes.
+// Whom the primary's endpoint names where the record is lost or older: the last that is known of
+// who may take writes.
 std::vector<model::SliceEndpoint> Unrecorded(const Caches& caches, const model::Group& group) {
   const auto stored = caches.Slice(
       InNamespace(group.meta, render::SliceName(group.meta, model::SliceKind::kPrimary)));
