@@ -97,7 +97,9 @@ void FaultScene::StopFaults() {
   network_.HealAll();
   for (const std::string& node : cluster_.nodes()) cluster_.PowerOn(node);
   for (const std::string& node : cluster_.nodes()) Cordon(node, false);
-  (void)Patch("", {{"spec", spec_}});
+  Json spec = spec_;
+  if (!spec.contains("failover")) spec["failover"] = nullptr;
+  (void)Patch("", {{"spec", spec}});
   for (Engine* engine : Living()) engine->Thaw();
   for (auto& one : operators_) {
     one->LeadAnyway(false);
@@ -288,20 +290,15 @@ void FaultScene::TestFailover() {
   (void)Patch("", {{"metadata", {{"annotations", annotations}}}});
 }
 
-// Often the primary is lost just then, and the operators do not know it yet while they choose whom
-// the group can spare.
+// Often the primary was lost just before, and the operators do not know it yet while they choose
+// whom the group can spare.
 void FaultScene::Scale() {
   if (network_.IsCut("api")) return;
-  const bool lost = world_.Chance(0.4);
-  const std::int64_t replicas = lost && world_.Chance(0.5) ? 0 : world_.Between(0, 4);
-  const bool first_lost = lost && world_.Chance(0.3);
-  if (first_lost) LosePrimary();
-  world_.After(first_lost ? world_.Between(0, 500) : 0, [this, replicas] {
+  const bool lost = world_.Chance(0.5);
+  const std::int64_t replicas = lost && world_.Chance(0.6) ? 0 : world_.Between(0, 4);
+  if (lost) LosePrimary();
+  world_.After(lost ? world_.Between(0, 300) : 0, [this, replicas] {
     if (faults_on_) (void)Patch("", {{"spec", ReplicasOf(replicas)}});
-  });
-  if (!lost || first_lost) return;
-  world_.After(world_.Between(0, 200), [this] {
-    if (faults_on_) LosePrimary();
   });
 }
 

@@ -21,6 +21,7 @@ class FaultScene : public Scene {
   void DrawSwarm();
   void InjectLater();  // and again, while faults are on
   void StopFaults();
+  bool Patch(const std::string& subresource, const Json& patch);  // of the group
 
   void DrawGroup();
   Json spec_;  // what the group is made with, and what it is to have in the end
@@ -65,7 +66,6 @@ class FaultScene : public Scene {
   void MakeAnew();
   void CreateAgain();
   void TakeOldVolumesAway();
-  bool Patch(const std::string& subresource, const Json& patch);
   void Cordon(const std::string& node, bool on);
   void CompactApi();
   void StaleApi();

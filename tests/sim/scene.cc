@@ -74,6 +74,7 @@ void Scene::StartClients() {
 void Scene::ClientsWrite() {
   for (Engine* engine : Living()) {
     if (engine->Write()) checker_.Count("acknowledged writes");
+    else if (engine->is_primary() && !engine->frozen()) ++refused_;
   }
   world_.After(write_every_ms_, [this] { ClientsWrite(); });
 }

@@ -71,6 +71,7 @@ class Scene {
   const kube::ObjectRef group_ref_{kGroups, "default", "web-cache"};
   std::size_t members_ = 3;
   std::int64_t write_every_ms_ = 25;
+  std::int64_t refused_ = 0;  // writes by a primary that runs
 };
 
 }  // namespace regroup::sim

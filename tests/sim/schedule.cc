@@ -1,6 +1,6 @@
 #include "tests/sim/schedule.h"
 
-#include "tests/sim/faults.h"
+#include "tests/sim/drills.h"
 
 namespace regroup::sim {
 namespace {
@@ -15,10 +15,11 @@ constexpr std::int64_t kSettleToRestMs = 60'000;
 constexpr std::int64_t kMinuteMs = 60'000;
 constexpr std::int64_t kStuckMs = 8'000;  // the last cut of a demoted primary's clients is at 5 s
 constexpr double kLongCalmChance = 0.06;
+constexpr double kDrillChance = 0.3;
 
-class Run : public FaultScene {
+class Run : public DrillScene {
  public:
-  using FaultScene::FaultScene;
+  using DrillScene::DrillScene;
 
   SeedResult Go();
 
@@ -56,6 +57,7 @@ SeedResult Run::Go() {
   result.served = result.served && IsServed();
   result.needs_human = !result.served && checker_.Stalled();
   if (result.whole) StayCalm();
+  if (result.whole && IsWhole() && world_.Chance(kDrillChance)) Drill();
   if (disturbed_birth) result.came_up = result.served;
   result.violations = checker_.violations();
   result.events = world_.event_count();
