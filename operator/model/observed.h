@@ -71,6 +71,8 @@ struct EngineView {
   MonoMs offset_still_since = 0;     // since when read_offset has been seen unchanged
   MonoMs fenced_since = 0;           // 0: not fenced in the last INFO
   MonoMs link_down_since = 0;        // 0: link up in the last INFO
+  // Of a primary: since which INFO a replica's lag has been more than a second, by its address.
+  std::map<std::string, MonoMs> late_since;
   // Proof (a): a FIN (not an RST) on an idle connection to run `fin_run_id`, then a refusal.
   std::string fin_run_id;
   MonoMs fin_at = 0;

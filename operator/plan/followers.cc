@@ -16,6 +16,7 @@ using model::MemberRef;
 namespace {
 
 constexpr std::int64_t kInSyncLagSeconds = 1;
+constexpr std::int64_t kLateForMs = 250;
 constexpr std::int64_t kSyncPollMs = 100;
 constexpr std::int64_t kCutAtMs[] = {100, 500, 2000, 5000};
 
@@ -139,6 +140,39 @@ void PlanFollowers(Context& context, const Member& primary) {
   }
 }
 
+namespace {
+
+// The engine counts a replica's lag in whole seconds of its clock, and an acknowledgement comes once
+// a second: now and then a healthy one shows 2 for some hundredths. So who is in sync leaves the
+// list when that is still so a quarter of a second later; a stalled one long before the guard, which
+// refuses writes at more than 2, would count it out.
+bool JustLate(const Context& context, const Member& primary, const Member& member,
+              const model::ReplicaLine& line) {
+  if (line.lag_seconds > kInSyncLagSeconds + 1) return false;
+  if (context.spec().failover.write_guard_lag_seconds <= kInSyncLagSeconds) return false;
+  const auto late = primary.engine.late_since.find(line.address);
+  return late != primary.engine.late_since.end() && InSyncRecorded(context.record(), member) &&
+         primary.engine.facts_at - late->second < kLateForMs;
+}
+
+bool Acknowledges(const Context& context, const Member& primary, const Member& member) {
+  const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
+  if (line == nullptr || !line->online) return false;
+  return line->lag_seconds <= kInSyncLagSeconds || JustLate(context, primary, member, *line);
+}
+
+// Somebody's lag is to be looked at once more.
+void WatchLate(Context& context, const Member& primary) {
+  for (const Member& member : context.seen.members) {
+    const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
+    if (line == nullptr || !JustLate(context, primary, member, *line)) continue;
+    context.Watch(model::Attention::kSuspect);
+    context.LookAgain(kSyncPollMs);
+  }
+}
+
+}  // namespace
+
 std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) {
   const model::Observed& seen = context.seen;
   std::vector<MemberRef> list;
@@ -147,9 +181,7 @@ std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) 
     if (member.uid == primary.uid || !Ready(member) || member.engine.facts->is_primary) continue;
     if (!Contains(seen.group.record.members, member.uid)) continue;
     if (member.uid == context.leaving_uid) continue;
-    const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
-    const bool confirmed =
-        line != nullptr && line->online && line->lag_seconds <= kInSyncLagSeconds;
+    const bool confirmed = Acknowledges(context, primary, member);
     if (context.options.following && !confirmed) continue;  // its own word is not enough
     if (!Follows(member, primary, port) || !member.engine.facts->link_up) continue;
     list.push_back({member.uid, RunOf(member)});
@@ -162,6 +194,7 @@ std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) 
 void PlanInSync(Context& context, const Member& primary) {
   const model::EngineFacts& head = *primary.engine.facts;
   const std::vector<MemberRef> now = InSyncNow(context, primary);
+  WatchLate(context, primary);
   const bool wanted =
       !now.empty() && context.spec().failover.write_guard == model::WriteGuardPolicy::kAuto;
   if (wanted && !head.guard_on && context.options.write_guard) {

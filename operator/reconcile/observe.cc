@@ -254,6 +254,7 @@ model::EngineView EngineViewOf(const redis::MemberFacts& facts) {
   view.offset_still_since = facts.offset_still_since;
   view.fenced_since = facts.fenced_since;
   view.link_down_since = facts.link_down_since;
+  view.late_since = facts.late_since;
   view.fin_run_id = facts.fin_run_id;
   view.fin_at = facts.fin_at;
   view.refused_at = facts.refused_at;

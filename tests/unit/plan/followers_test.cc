@@ -162,6 +162,42 @@ TEST(WriteGuard, Rows) {
        [](World& w) { w.facts(1).replicas[1].lag_seconds = 2; },
        {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"},
        "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
+      {"a lag of two that was seen just now may be the engine's whole seconds", 3,
+       [](World& w) {
+         w.facts(1).replicas[1].lag_seconds = 2;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 249;
+       },
+       {}, "-"},
+      {"it is still there a quarter of a second later: it leaves", 3,
+       [](World& w) {
+         w.facts(1).replicas[1].lag_seconds = 2;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 250;
+       },
+       {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"},
+       "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
+      {"a lag of three is no rounding", 3,
+       [](World& w) {
+         w.facts(1).replicas[1].lag_seconds = 3;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 10;
+       },
+       {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"},
+       "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
+      {"with a guard of one second there is no time to wait", 3,
+       [](World& w) {
+         w.spec().failover.write_guard_lag_seconds = 1;
+         w.record().guard_lag_seconds = 2;
+         w.facts(1).replicas[1].lag_seconds = 2;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 10;
+       },
+       {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"}, ""},
+      {"nobody comes into the list with it", 3,
+       [](World& w) {
+         w.record().in_sync.pop_back();
+         w.seen.reader_slice.endpoints.pop_back();
+         w.facts(1).replicas[1].lag_seconds = 2;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 10;
+       },
+       {}, "-"},
       {"a lag of one second is small", 3, [](World& w) { w.facts(1).replicas[1].lag_seconds = 1; },
        {}, "-"},
       {"lift: the record (CAS) before the engine, in one round", 3, replicas_lost,
