@@ -106,6 +106,8 @@ void PlanStrangers(Context& context) {
     } else if (suspect && !StillShedding(context, member)) {
       // Not before: a leader that takes over has to know whose clients are to be cut off.
       std::erase(context.next.suspects, member.uid);
+    } else if (!suspect && !FencedByUs(context.seen, member) && StillShedding(context, member)) {
+      context.next.suspects.push_back(member.uid);  // by its address: another leader has to know
     }
   }
 }
@@ -142,10 +144,10 @@ void PlanFollowers(Context& context, const Member& primary) {
 
 namespace {
 
-// The engine counts a replica's lag in whole seconds of its clock, and an acknowledgement comes once
-// a second: now and then a healthy one shows 2 for some hundredths. So who is in sync leaves the
-// list when that is still so a quarter of a second later; a stalled one long before the guard, which
-// refuses writes at more than 2, would count it out.
+// The engine counts a replica's lag in whole seconds of its clock, and an acknowledgement comes
+// once a second: now and then a healthy one shows 2 for some hundredths. So who is in sync leaves
+// the list when that is still so a quarter of a second later; a stalled one long before the guard,
+// which refuses writes at more than 2, would count it out.
 bool JustLate(const Context& context, const Member& primary, const Member& member,
               const model::ReplicaLine& line) {
   if (line.lag_seconds > kInSyncLagSeconds + 1) return false;

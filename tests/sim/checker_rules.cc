@@ -132,12 +132,12 @@ void Checker::CheckLastHolder(const std::string& uid) {
 
 // ---------------------------------------------------------------- changes of the primary
 
-// Well: it runs, and every member that follows it can be reached from its host.
+// Well: it runs, nobody has deleted its pod, and every member that follows it can be reached from its host.
 void Checker::LookAtHealth() {
   world_->After(kHealthEveryMs, [this] { LookAtHealth(); });
   const Engine* primary = recorded_uid_.empty() ? nullptr : engines_->AliveOfPod(recorded_uid_);
   bool well = primary != nullptr && primary->is_primary() && !primary->frozen() &&
-              primary->run_id() == recorded_run_;
+              primary->run_id() == recorded_run_ && Stays(*primary);
   for (const auto& other : engines_->all()) {
     if (!well || !other->alive() || other.get() == primary) continue;
     well = !other->frozen() && network_->BothWays(primary->node(), other->node());

@@ -291,6 +291,7 @@ TEST(OldClients, WhoHasTheAddressThatTheEndpointLeftShedsThemToo) {
   world.seen.memory.clients_cut["uid-003"] = 1;
   world.seen.reader_slice.endpoints.pop_back();
   EXPECT_EQ(Joined(EffectsOf(world)), "cut-clients 003");
+  EXPECT_NE(RecordOf(world).find("suspects=003"), std::string::npos) << "for the next leader";
   world.pod(3).first_seen = kNow + 20'000;  // long after: nobody came to it
   EXPECT_NE(Joined(EffectsOf(world)).find("reader-slice"), std::string::npos);
 }
