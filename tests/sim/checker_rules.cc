@@ -132,7 +132,8 @@ void Checker::CheckLastHolder(const std::string& uid) {
 
 // ---------------------------------------------------------------- changes of the primary
 
-// Well: it runs, nobody has deleted its pod, and every member that follows it can be reached from its host.
+// Well: it runs, nobody has deleted its pod, and every member that follows it can be reached from
+// its host.
 void Checker::LookAtHealth() {
   world_->After(kHealthEveryMs, [this] { LookAtHealth(); });
   const Engine* primary = recorded_uid_.empty() ? nullptr : engines_->AliveOfPod(recorded_uid_);

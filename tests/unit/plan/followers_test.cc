@@ -59,11 +59,11 @@ void Fresh(World& w, int index) {
 TEST(Following, Rows) {
   Check({
       {"a new member enters the record in the CAS before its first REPLICAOF", 3,
-       [](World& w) { Fresh(w, 4); }, {"follow 004 10.0.0.1:6379"},
+       [](World& w) { Fresh(w, 4); }, {"cut-clients 004", "follow 004 10.0.0.1:6379"},
        "e3 primary=001 guard=on inSync=002,003 members=001,002,003,004 suspects= "
        "lineage=history-1"},
       {"two new members: one full sync at a time", 3,
-       [](World& w) { Fresh(w, 4); Fresh(w, 5); }, {"follow 004 10.0.0.1:6379"}, ""},
+       [](World& w) { Fresh(w, 4); Fresh(w, 5); }, {"cut-clients 004", "follow 004 10.0.0.1:6379"}, ""},
       {"a full sync under way: the next one waits", 3,
        [](World& w) {
          Fresh(w, 4);
@@ -90,7 +90,7 @@ TEST(Following, Rows) {
          Fresh(w, 5);
          w.facts(5).repl_id = "history-1";
        },
-       {"follow 004 10.0.0.1:6379", "follow 005 10.0.0.1:6379"}, ""},
+       {"cut-clients 004", "follow 004 10.0.0.1:6379", "cut-clients 005", "follow 005 10.0.0.1:6379"}, ""},
       {"the history before the take-over counts, up to its end", 3,
        [](World& w) {
          Fresh(w, 4);
@@ -101,7 +101,7 @@ TEST(Following, Rows) {
          w.facts(4).offset = 91;
          w.facts(5).offset = 90;
        },
-       {"follow 004 10.0.0.1:6379", "follow 005 10.0.0.1:6379"}, ""},
+       {"cut-clients 004", "follow 004 10.0.0.1:6379", "cut-clients 005", "follow 005 10.0.0.1:6379"}, ""},
       {"a member that loads, or goes away, is left alone", 3,
        [](World& w) { Fresh(w, 4); w.facts(4).loading = true; }, {}, "-"},
       {"a member that follows an old address is repointed", 3,
