@@ -110,8 +110,12 @@ bool MayHoldMore(const Context& context, const Member& leaving) {
   if (!Answers(leaving) || leaving.engine.facts->keys == 0) return false;
   const Member* primary = context.seen.FindMember(context.record().primary->uid);
   if (primary == nullptr || !primary->engine.facts) return true;
-  return primary->engine.facts_at < leaving.engine.fenced_since ||
-         primary->engine.facts->offset < leaving.engine.facts->offset;
+  if (primary->engine.facts_at < leaving.engine.fenced_since) return true;
+  const model::EngineFacts& head = *primary->engine.facts;
+  const std::string& history = leaving.engine.facts->repl_id;
+  // Offsets of two histories cannot be compared: it restarted with its volume, for example.
+  if (history != head.repl_id && history != head.repl_id2) return head.keys == 0;
+  return head.offset < leaving.engine.facts->offset;
 }
 
 int Usefulness(const Context& context, const Member& member) {

@@ -63,7 +63,8 @@ TEST(Following, Rows) {
        "e3 primary=001 guard=on inSync=002,003 members=001,002,003,004 suspects= "
        "lineage=history-1"},
       {"two new members: one full sync at a time", 3,
-       [](World& w) { Fresh(w, 4); Fresh(w, 5); }, {"cut-clients 004", "follow 004 10.0.0.1:6379"}, ""},
+       [](World& w) { Fresh(w, 4); Fresh(w, 5); },
+       {"cut-clients 004", "follow 004 10.0.0.1:6379"}, ""},
       {"a full sync under way: the next one waits", 3,
        [](World& w) {
          Fresh(w, 4);
@@ -90,7 +91,9 @@ TEST(Following, Rows) {
          Fresh(w, 5);
          w.facts(5).repl_id = "history-1";
        },
-       {"cut-clients 004", "follow 004 10.0.0.1:6379", "cut-clients 005", "follow 005 10.0.0.1:6379"}, ""},
+       {"cut-clients 004", "follow 004 10.0.0.1:6379", "cut-clients 005",
+        "follow 005 10.0.0.1:6379"},
+       ""},
       {"the history before the take-over counts, up to its end", 3,
        [](World& w) {
          Fresh(w, 4);
@@ -101,7 +104,9 @@ TEST(Following, Rows) {
          w.facts(4).offset = 91;
          w.facts(5).offset = 90;
        },
-       {"cut-clients 004", "follow 004 10.0.0.1:6379", "cut-clients 005", "follow 005 10.0.0.1:6379"}, ""},
+       {"cut-clients 004", "follow 004 10.0.0.1:6379", "cut-clients 005",
+        "follow 005 10.0.0.1:6379"},
+       ""},
       {"a member that loads, or goes away, is left alone", 3,
        [](World& w) { Fresh(w, 4); w.facts(4).loading = true; }, {}, "-"},
       {"a member that follows an old address is repointed", 3,

@@ -157,6 +157,31 @@ TEST(Removal, Rows) {
          w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
        },
        {"delete 003 uid=uid-003 rv=13"}, "-"},
+      {"its offset counts for nothing where it began another history", 3,
+       [&](World& w) {
+         smaller(w);
+         w.record().in_sync.pop_back();
+         w.seen.reader_slice.endpoints.pop_back();
+         w.Fence(3);
+         w.facts(1).replicas.pop_back();
+         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
+         w.facts(3).repl_id = "own-3";
+         w.facts(3).offset = w.facts(1).offset + 1000;
+       },
+       {"delete 003 uid=uid-003 rv=13"}, "-"},
+      {"not while the primary is empty and it is not", 3,
+       [&](World& w) {
+         smaller(w);
+         w.record().in_sync.pop_back();
+         w.seen.reader_slice.endpoints.pop_back();
+         w.Fence(3);
+         w.facts(1).replicas.pop_back();
+         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
+         w.facts(3).repl_id = "own-3";
+         w.facts(3).keys = 5;
+         w.facts(1).keys = 0;
+       },
+       {}, "-"},
       {"not before the primary has answered since", 3,
        [&](World& w) {
          smaller(w);
