@@ -72,6 +72,8 @@ struct EngineView {
   MonoMs offset_still_since = 0;     // since when read_offset has been seen unchanged
   MonoMs fenced_since = 0;           // 0: not fenced in the last INFO
   MonoMs link_down_since = 0;        // 0: link up in the last INFO
+  // Of a primary: since which INFO a replica's lag has been more than a second, by its address.
+  std::map<std::string, MonoMs> late_since;
   // Proof (a): a FIN (not an RST) on an idle connection to run `fin_run_id`, then a refusal.
   std::string fin_run_id;
   MonoMs fin_at = 0;
@@ -176,6 +178,7 @@ struct Memory {
   std::map<std::string, Ack> fenced;            // by UID; rule proof (b), and detaches
   std::map<std::string, int> clients_cut;       // by UID: steps of old-clients done
   std::map<std::string, MonoMs> demoted_at;     // by UID
+  std::map<std::string, MonoMs> endpoint_left;  // by address that the primary's endpoint named
   std::map<std::string, std::map<std::string, std::string>> applied_parameters;  // by run id
   std::map<std::string, std::string> applied_acl;  // by run id: hash of the ACL set live
   std::map<std::string, MonoMs> node_lost_since;   // by zone: for zone_wait_seconds

@@ -2,6 +2,7 @@
 // holds what and let a human choose.
 #include "operator/plan/candidate.h"
 #include "operator/plan/failover.h"
+#include "operator/plan/fault_kind.h"
 
 namespace regroup::plan {
 
@@ -18,6 +19,13 @@ bool NeverRan(const Context& context, const Member& member) {
          context.seen.now - member.pod->first_seen > kNeverRanMs;
 }
 
+// A deleted member, too, may take writes until its process is proven to have ended.
+bool MayHold(const Context& context, const Member& member) {
+  if (NeverRan(context, member)) return false;
+  return !Deleting(member) ||
+         !ProvenDead(context.seen, member, RunOf(member), ContainerOf(member));
+}
+
 struct Survey {
   int answering = 0;
   std::string waiting_for;
@@ -31,9 +39,8 @@ struct Survey {
 Survey Look(const Context& context) {
   Survey survey;
   for (const Member& member : context.seen.members) {
-    if (Deleting(member) && !Answers(member)) continue;
     if (!Answers(member)) {
-      if (!NeverRan(context, member)) survey.waiting_for = member.name;
+      if (MayHold(context, member)) survey.waiting_for = member.name;
       continue;
     }
     ++survey.answering;

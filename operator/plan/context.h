@@ -30,11 +30,15 @@ struct Context {
 
   const model::NodeGroupRecord& record() const { return seen.group.record; }
   const model::GroupSpec& spec() const { return seen.group.spec; }
+  // A group that is to have no replicas cannot ask for it, and may still have one with the data.
+  bool fails_over() const { return spec().automatic_failover_enabled || spec().replicas == 0; }
   bool record_changed() const { return !(next == seen.group.record); }
   bool idle() const { return plan.effects.empty() && !record_changed(); }
 
   void Say(std::string sentence) { plan.why.push_back(std::move(sentence)); }
+  // What waits for a human is not covered by what only waits.
   void Block(std::string reason, std::string message, bool needs_human = false) {
+    if (stalled && !needs_human) return;
     blocked_reason = std::move(reason);
     blocked = std::move(message);
     stalled = stalled || needs_human;

@@ -11,8 +11,18 @@ using model::SliceEndpoint;
 
 namespace {
 
-SliceEndpoint EndpointOf(const Member& member) {
-  return {member.uid, member.name, member.pod->ip, member.pod->node, member.pod->zone};
+// Where it was to run; of a member that was made while no zone was open, where it does.
+std::string ZoneOf(const model::Observed& seen, const model::PodView& pod) {
+  if (!pod.zone.empty()) return pod.zone;
+  for (const model::NodeView& node : seen.nodes) {
+    if (node.name == pod.node) return node.zone;
+  }
+  return "";
+}
+
+SliceEndpoint EndpointOf(const model::Observed& seen, const Member& member) {
+  const model::PodView& pod = *member.pod;
+  return {member.uid, member.name, pod.ip, pod.node, ZoneOf(seen, pod)};
 }
 
 bool SliceOk(const model::SliceView& slice, std::int64_t epoch,
@@ -40,7 +50,7 @@ bool PlanPrimarySlice(Context& context) {
   }
   const Member* primary = context.seen.FindMember(context.record().primary->uid);
   if (primary == nullptr || !primary->pod || primary->pod->ip.empty()) return false;
-  std::vector<SliceEndpoint> wanted{EndpointOf(*primary)};
+  std::vector<SliceEndpoint> wanted{EndpointOf(context.seen, *primary)};
   if (SliceOk(slice, context.record().epoch, wanted)) return false;
   Write(context, model::SliceKind::kPrimary, slice, std::move(wanted));
   context.Say("the primary endpoint moves to " + primary->name);
@@ -54,7 +64,7 @@ void PlanReaderSlice(Context& context) {
                   "else; delete it or rename the group.", true);
     return;
   }
-  if (slice.exists && slice.epoch > context.record().epoch) return;
+  if (context.options.endpoints && slice.exists && slice.epoch > context.record().epoch) return;
   std::vector<SliceEndpoint> wanted;
   for (const Member& member : context.seen.members) {
     if (!Answers(member) || Deleting(member) || member.pod->ip.empty()) continue;
@@ -64,12 +74,12 @@ void PlanReaderSlice(Context& context) {
     }
     if (!in_sync || !member.engine.facts->link_up) continue;
     if (StillShedding(context, member)) continue;
-    wanted.push_back(EndpointOf(member));
+    wanted.push_back(EndpointOf(context.seen, member));
   }
   if (wanted.empty()) {
     const Member* primary = context.seen.FindMember(context.record().primary->uid);
     if (primary != nullptr && primary->pod && !primary->pod->ip.empty()) {
-      wanted.push_back(EndpointOf(*primary));
+      wanted.push_back(EndpointOf(context.seen, *primary));
     }
   }
   std::sort(wanted.begin(), wanted.end(),

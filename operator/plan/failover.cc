@@ -276,6 +276,22 @@ Silence ProveSilence(const Observed& seen, const model::PlanOptions& options, co
   return silence;
 }
 
+namespace {
+
+// Addresses are used again: whoever has the one that the endpoint still names is where clients of
+// the lost primary came to. Like it, it sheds them once the endpoint has moved.
+void SuspectHeirs(Context& context, const std::string& granted_uid) {
+  for (const model::SliceEndpoint& endpoint : context.seen.primary_slice.endpoints) {
+    for (const Member& member : context.seen.members) {
+      if (!member.pod || member.pod->ip != endpoint.address) continue;
+      if (member.uid == granted_uid || Contains(context.next.suspects, member.uid)) continue;
+      context.next.suspects.push_back(member.uid);
+    }
+  }
+}
+
+}  // namespace
+
 void Grant(Context& context, const Member& member, std::int64_t offset,
            const std::string& reason) {
   model::NodeGroupRecord& next = context.next;
@@ -296,6 +312,7 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
       old_member != nullptr) {
     next.suspects.push_back(old->uid);
   }
+  SuspectHeirs(context, member.uid);
   std::erase(next.suspects, member.uid);
   model::Transition transition;
   transition.id = next.node_group_id + "-" + std::to_string(next.epoch);
@@ -358,7 +375,7 @@ void PlanFailover(Context& context, const Fault& fault, const std::string& reaso
   const bool lone = context.record().members.size() <= 1;
   const bool may_return = fault.kind == FaultKind::kGone || fault.kind == FaultKind::kHung;
   const bool restore = !may_return && (DataCanReturn(context) || NobodyHolds(context));
-  if (!context.spec().automatic_failover_enabled && !lone && !restore) {
+  if (!context.fails_over() && !lone && !restore) {
     context.Block("AutomaticFailoverDisabled",
                   "The primary " + name + " failed (" + fault.words +
                       "); set spec.automaticFailoverEnabled: true to let a replica take over.");
@@ -375,7 +392,7 @@ void PlanFailover(Context& context, const Fault& fault, const std::string& reaso
   if (DetachRound(context, fault, reason)) return;
   const Silence silence = ProveSilence(context.seen, context.options, fault);
   if (!silence.proven && !WithoutProof(context, fault, silence)) return;
-  if (!context.spec().automatic_failover_enabled && !lone) {
+  if (!context.fails_over() && !lone) {
     NothingPromotable(context, fault, "automatic failover is off");
     return;
   }

@@ -16,6 +16,7 @@ using model::MemberRef;
 namespace {
 
 constexpr std::int64_t kInSyncLagSeconds = 1;
+constexpr std::int64_t kLateForMs = 250;
 constexpr std::int64_t kSyncPollMs = 100;
 constexpr std::int64_t kCutAtMs[] = {100, 500, 2000, 5000};
 
@@ -59,6 +60,20 @@ bool Ready(const Member& member) {
   return Answers(member) && !Deleting(member) && !member.engine.facts->loading;
 }
 
+// An address is used again soon only by a pod that was made about then.
+constexpr std::int64_t kHeirMs = 10'000;
+
+// Since when its clients are to be cut off: those of a demoted member, and those of one that has
+// the address which the endpoint named until then. 0: it has none to shed.
+MonoMs ShedsSince(const model::Observed& seen, const Member& member) {
+  const auto demoted = seen.memory.demoted_at.find(member.uid);
+  if (demoted != seen.memory.demoted_at.end()) return demoted->second;
+  if (!member.pod) return 0;
+  const auto left = seen.memory.endpoint_left.find(member.pod->ip);
+  if (left == seen.memory.endpoint_left.end()) return 0;
+  return left->second + kHeirMs < member.pod->first_seen ? 0 : left->second;
+}
+
 // Since it was granted, by this leadership.
 bool FencedByUs(const model::Observed& seen, const Member& member) {
   return seen.memory.demoted_at.count(member.uid) > 0;
@@ -67,7 +82,7 @@ bool FencedByUs(const model::Observed& seen, const Member& member) {
 }  // namespace
 
 bool StillShedding(const Context& context, const Member& member) {
-  if (!context.options.old_clients || !FencedByUs(context.seen, member)) return false;
+  if (!context.options.old_clients || ShedsSince(context.seen, member) == 0) return false;
   const auto steps = context.seen.memory.clients_cut.find(member.uid);
   return steps == context.seen.memory.clients_cut.end() ||
          steps->second < static_cast<int>(std::size(kCutAtMs));
@@ -91,6 +106,8 @@ void PlanStrangers(Context& context) {
     } else if (suspect && !StillShedding(context, member)) {
       // Not before: a leader that takes over has to know whose clients are to be cut off.
       std::erase(context.next.suspects, member.uid);
+    } else if (!suspect && !FencedByUs(context.seen, member) && StillShedding(context, member)) {
+      context.next.suspects.push_back(member.uid);  // by its address: another leader has to know
     }
   }
 }
@@ -115,7 +132,13 @@ void PlanFollowers(Context& context, const Member& primary) {
     const bool full = NeedsFullSync(member, head);
     if (full && full_sync) continue;
     full_sync = full_sync || full;
-    if (!Contains(context.next.members, member.uid)) context.next.members.push_back(member.uid);
+    if (!Contains(context.next.members, member.uid)) {
+      context.next.members.push_back(member.uid);
+      // No endpoint has named it yet: whoever is there came by an address that was another's.
+      if (context.options.old_clients) {
+        context.Do(ChangeOf(member, EngineChange::kCutClients, "clients of a used address"));
+      }
+    }
     EngineEffect follow = ChangeOf(member, EngineChange::kFollow, "follow " + primary.name);
     follow.address = primary.pod->ip;
     follow.port = port;
@@ -125,6 +148,39 @@ void PlanFollowers(Context& context, const Member& primary) {
   }
 }
 
+namespace {
+
+// The engine counts a replica's lag in whole seconds of its clock, and an acknowledgement comes
+// once a second: now and then a healthy one shows 2 for some hundredths. So who is in sync leaves
+// the list when that is still so a quarter of a second later; a stalled one long before the guard,
+// which refuses writes at more than 2, would count it out.
+bool JustLate(const Context& context, const Member& primary, const Member& member,
+              const model::ReplicaLine& line) {
+  if (line.lag_seconds > kInSyncLagSeconds + 1) return false;
+  if (context.spec().failover.write_guard_lag_seconds <= kInSyncLagSeconds) return false;
+  const auto late = primary.engine.late_since.find(line.address);
+  return late != primary.engine.late_since.end() && InSyncRecorded(context.record(), member) &&
+         primary.engine.facts_at - late->second < kLateForMs;
+}
+
+bool Acknowledges(const Context& context, const Member& primary, const Member& member) {
+  const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
+  if (line == nullptr || !line->online) return false;
+  return line->lag_seconds <= kInSyncLagSeconds || JustLate(context, primary, member, *line);
+}
+
+// Somebody's lag is to be looked at once more.
+void WatchLate(Context& context, const Member& primary) {
+  for (const Member& member : context.seen.members) {
+    const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
+    if (line == nullptr || !JustLate(context, primary, member, *line)) continue;
+    context.Watch(model::Attention::kSuspect);
+    context.LookAgain(kSyncPollMs);
+  }
+}
+
+}  // namespace
+
 std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) {
   const model::Observed& seen = context.seen;
   std::vector<MemberRef> list;
@@ -133,9 +189,7 @@ std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) 
     if (member.uid == primary.uid || !Ready(member) || member.engine.facts->is_primary) continue;
     if (!Contains(seen.group.record.members, member.uid)) continue;
     if (member.uid == context.leaving_uid) continue;
-    const model::ReplicaLine* line = LineOf(*primary.engine.facts, member);
-    const bool confirmed =
-        line != nullptr && line->online && line->lag_seconds <= kInSyncLagSeconds;
+    const bool confirmed = Acknowledges(context, primary, member);
     if (context.options.following && !confirmed) continue;  // its own word is not enough
     if (!Follows(member, primary, port) || !member.engine.facts->link_up) continue;
     list.push_back({member.uid, RunOf(member)});
@@ -148,6 +202,7 @@ std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) 
 void PlanInSync(Context& context, const Member& primary) {
   const model::EngineFacts& head = *primary.engine.facts;
   const std::vector<MemberRef> now = InSyncNow(context, primary);
+  WatchLate(context, primary);
   const bool wanted =
       !now.empty() && context.spec().failover.write_guard == model::WriteGuardPolicy::kAuto;
   if (wanted && !head.guard_on && context.options.write_guard) {
@@ -176,10 +231,10 @@ void PlanInSync(Context& context, const Member& primary) {
 
 void PlanOldClients(Context& context) {
   if (!context.options.old_clients) return;
-  for (const auto& [uid, since] : context.seen.memory.demoted_at) {
-    const Member* member = context.seen.FindMember(uid);
-    if (member == nullptr || !Answers(*member) || member->engine.facts->is_primary) continue;
-    const auto found = context.seen.memory.clients_cut.find(uid);
+  for (const Member& member : context.seen.members) {
+    const MonoMs since = ShedsSince(context.seen, member);
+    if (since == 0 || !Answers(member) || member.engine.facts->is_primary) continue;
+    const auto found = context.seen.memory.clients_cut.find(member.uid);
     const int done = found == context.seen.memory.clients_cut.end() ? 0 : found->second;
     if (done >= static_cast<int>(std::size(kCutAtMs))) continue;
     // Kube-proxies learn of the change from the endpoint, which may be written after the fence.
@@ -189,7 +244,7 @@ void PlanOldClients(Context& context) {
       context.LookAgain(due_in_ms);
       continue;
     }
-    context.Do(ChangeOf(*member, EngineChange::kCutClients, "clients of the demoted primary"));
+    context.Do(ChangeOf(member, EngineChange::kCutClients, "clients of the demoted primary"));
     context.LookAgain(100);
   }
 }

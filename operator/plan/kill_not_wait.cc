@@ -16,7 +16,7 @@ constexpr std::int64_t kAskAgainMs = 5'000;   // a lost or slow delete
 constexpr std::int64_t kShutAgainMs = 1'000;
 
 bool CandidateReady(const Context& context, const Member& primary) {
-  return context.options.kill_not_wait && context.spec().automatic_failover_enabled &&
+  return context.options.kill_not_wait && context.fails_over() &&
          ChooseCandidate(context.seen, context.options, primary.uid).member != nullptr;
 }
 

@@ -49,7 +49,7 @@ bool Draining(const model::Observed& seen, const Member& member) {
 }
 
 Wish WishOf(const Context& context, const Member& primary) {
-  const bool automatic = context.spec().automatic_failover_enabled;
+  const bool automatic = context.fails_over();
   if (Deleting(primary)) return automatic ? Wish{"", kDeleted} : Wish{};
   if (automatic && Draining(context.seen, primary)) return {"", kDrained};
   if (automatic && primary.engine.facts->disk_failed) return {"", kDiskFailed};

@@ -105,11 +105,17 @@ bool IsPrimary(const Context& context, const Member& member) {
 }
 
 // The last holder of the data is never removed: the primary must have all that this fenced member
-// has, whose offset stands still.
-bool HoldsMore(const Context& context, const Member& leaving) {
+// has, whose offset stands still, and must have answered since: it may have died unnoticed.
+bool MayHoldMore(const Context& context, const Member& leaving) {
+  if (!Answers(leaving) || leaving.engine.facts->keys == 0) return false;
   const Member* primary = context.seen.FindMember(context.record().primary->uid);
-  return Answers(leaving) && leaving.engine.facts->keys > 0 &&
-         (primary == nullptr || primary->engine.facts->offset < leaving.engine.facts->offset);
+  if (primary == nullptr || !primary->engine.facts) return true;
+  if (primary->engine.facts_at < leaving.engine.fenced_since) return true;
+  const model::EngineFacts& head = *primary->engine.facts;
+  const std::string& history = leaving.engine.facts->repl_id;
+  // Offsets of two histories cannot be compared: it restarted with its volume, for example.
+  if (history != head.repl_id && history != head.repl_id2) return head.keys == 0;
+  return head.offset < leaving.engine.facts->offset;
 }
 
 int Usefulness(const Context& context, const Member& member) {
@@ -232,7 +238,11 @@ void PlanRemoval(Context& context) {
     context.LookAgain(20);
     return;
   }
-  if (context.options.removal && HoldsMore(context, *leaving)) return;
+  if (context.options.removal && MayHoldMore(context, *leaving)) {
+    context.Watch(model::Attention::kSuspect);
+    context.LookAgain(50);
+    return;
+  }
   context.Do(model::DeleteMember{leaving->name, leaving->uid, leaving->pod->resource_version, -1,
                                  "the group has one member too many"});
   context.Say("remove " + leaving->name);

@@ -85,7 +85,8 @@ Result<void> CreateOrRead(const Stage& stage, Watched kind, const Json& object) 
                                                  kApiTimeoutMs);
   if (!created && created.error().code == ErrorCode::kAlreadyExists) {
     created = stage.ports.api->Get(ref, kApiTimeoutMs);
-    if (created && render::ParseOwned(*created).group_uid != stage.group().meta.uid) {
+    if (created && stage.options.plan.one_group &&
+        render::ParseOwned(*created).group_uid != stage.group().meta.uid) {
       return Fail(ErrorCode::kConflict, ref.type.resource + " " + name + " exists already and "
                   "belongs to another owner; delete it or rename the group.");
     }
@@ -186,15 +187,20 @@ Result<void> Do(const Stage& stage, const model::DeleteVolume& effect) {
 }
 
 // Only without the rule endpoints: whatever is there now is written over.
-std::string LiveVersion(const Stage& stage, model::SliceKind kind) {
-  const Result<Json> live = stage.ports.api->Get(
-      stage.Ref(Watched::kSlice, render::SliceName(stage.group().meta, kind)), kApiTimeoutMs);
-  return live ? Str(At(*live, {"metadata", "resourceVersion"})) : "";
+Result<void> WriteOver(const Stage& stage, model::WriteSlice effect) {
+  effect.resource_version.clear();
+  const Json slice = render::EndpointSlice(stage.group(), effect);
+  const kube::ObjectRef ref = stage.Ref(Watched::kSlice, Str(At(slice, {"metadata", "name"})));
+  Result<Json> stored = stage.ports.api->Replace(ref, "", slice, kApiTimeoutMs);
+  if (!stored && stored.error().code == ErrorCode::kNotFound) {
+    return CreateOrRead(stage, Watched::kSlice, slice);
+  }
+  if (stored) stage.Keep(Watched::kSlice, *stored);
+  return Simply(stored);
 }
 
-Result<void> Do(const Stage& stage, const model::WriteSlice& wanted) {
-  model::WriteSlice effect = wanted;
-  if (!stage.options.plan.endpoints) effect.resource_version = LiveVersion(stage, effect.kind);
+Result<void> Do(const Stage& stage, const model::WriteSlice& effect) {
+  if (!stage.options.plan.endpoints) return WriteOver(stage, effect);
   const Json slice = render::EndpointSlice(stage.group(), effect);
   if (effect.resource_version.empty()) return CreateOrRead(stage, Watched::kSlice, slice);
   const kube::ObjectRef ref = stage.Ref(Watched::kSlice, Str(At(slice, {"metadata", "name"})));

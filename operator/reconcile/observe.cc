@@ -60,9 +60,21 @@ model::Reach ReachOf(redis::Reach reach) {
   return model::Reach::kUnknown;
 }
 
+// Whom the primary's endpoint names where the record is lost or older: the last that is known of
+// who may take writes.
+std::vector<model::SliceEndpoint> Unrecorded(const Caches& caches, const model::Group& group) {
+  const auto stored = caches.Slice(
+      InNamespace(group.meta, render::SliceName(group.meta, model::SliceKind::kPrimary)));
+  const bool younger = stored != nullptr && stored->controller_uid == group.meta.uid &&
+                       stored->view.epoch > group.record.epoch;
+  return younger ? stored->view.endpoints : std::vector<model::SliceEndpoint>{};
+}
+
 // Every UID that the record names.
-std::set<std::string> RecordedUids(const model::NodeGroupRecord& record) {
+std::set<std::string> RecordedUids(const Caches& caches, const model::Group& group) {
+  const model::NodeGroupRecord& record = group.record;
   std::set<std::string> uids(record.members.begin(), record.members.end());
+  for (const auto& endpoint : Unrecorded(caches, group)) uids.insert(endpoint.uid);
   uids.insert(record.suspects.begin(), record.suspects.end());
   for (const model::MemberRef& ref : record.in_sync) uids.insert(ref.uid);
   if (record.primary) uids.insert(record.primary->uid);
@@ -72,9 +84,19 @@ std::set<std::string> RecordedUids(const model::NodeGroupRecord& record) {
 
 // What is known of a member whose pod object is gone: of the primary the record knows enough to
 // watch it and to fence it, also after a restart of the operator.
-std::optional<model::PodView> LastSeen(const Caches& caches, const model::NodeGroupRecord& record,
+std::optional<model::PodView> LastSeen(const Caches& caches, const model::Group& group,
                                        const std::string& uid) {
+  const model::NodeGroupRecord& record = group.record;
   std::optional<model::PodView> pod = caches.Departed(uid);
+  for (const model::SliceEndpoint& endpoint : Unrecorded(caches, group)) {
+    if (pod || endpoint.uid != uid) continue;
+    pod = model::PodView{};
+    pod->uid = uid;
+    pod->name = endpoint.name;
+    pod->ip = endpoint.address;
+    pod->node = endpoint.node;
+    pod->deleting = true;
+  }
   if (pod || !record.primary || record.primary->uid != uid || record.primary->address.empty()) {
     return pod;
   }
@@ -105,11 +127,11 @@ void AddMembers(Observed& seen, const Caches& caches,
     known.insert(member.uid);
     seen.members.push_back(std::move(member));
   }
-  for (const std::string& uid : RecordedUids(seen.group.record)) {
+  for (const std::string& uid : RecordedUids(caches, seen.group)) {
     if (known.count(uid) > 0) continue;
     Member member;
     member.uid = uid;
-    member.departed = LastSeen(caches, seen.group.record, uid);
+    member.departed = LastSeen(caches, seen.group, uid);
     if (member.departed) member.name = member.departed->name;
     const auto& primary = seen.group.record.primary;
     if (member.name.empty() && primary && primary->uid == uid) member.name = primary->name;
@@ -233,6 +255,7 @@ model::EngineView EngineViewOf(const redis::MemberFacts& facts) {
   view.offset_still_since = facts.offset_still_since;
   view.fenced_since = facts.fenced_since;
   view.link_down_since = facts.link_down_since;
+  view.late_since = facts.late_since;
   view.fin_run_id = facts.fin_run_id;
   view.fin_at = facts.fin_at;
   view.refused_at = facts.refused_at;
@@ -290,9 +313,9 @@ std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& g
     addresses.insert(pod->view.ip);
     uids.insert(pod->view.uid);
   }
-  for (const std::string& uid : RecordedUids(group.record)) {
+  for (const std::string& uid : RecordedUids(caches, group)) {
     if (uids.count(uid) > 0) continue;
-    const std::optional<model::PodView> gone = LastSeen(caches, group.record, uid);
+    const std::optional<model::PodView> gone = LastSeen(caches, group, uid);
     if (!gone || gone->ip.empty() || addresses.count(gone->ip) > 0) continue;
     targets.push_back({uid, gone->ip, group.spec.port});
   }
@@ -300,7 +323,7 @@ std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& g
 }
 
 std::set<std::string> VanishedUids(const Caches& caches, const model::Group& group) {
-  std::set<std::string> uids = RecordedUids(group.record);
+  std::set<std::string> uids = RecordedUids(caches, group);
   for (const auto& pod : caches.Pods(model::KeyOf(group.meta))) uids.erase(pod->view.uid);
   return uids;
 }

@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "operator/base/log.h"
 #include "operator/reconcile/act.h"
 #include "operator/reconcile/observe.h"
@@ -25,6 +27,30 @@ void CountFailover(Metrics& metrics, const std::string& group, const model::Last
                                   std::pair{"promote", last.promote_ms},
                                   std::pair{"endpoint", last.endpoint_ms}}) {
     if (ms >= 0) metrics.CountFailoverStage(last.reason, stage, ms);
+  }
+}
+
+constexpr std::int64_t kLeftAddressMs = 60'000;
+
+// Which addresses the primary's endpoint names no more, and since when; whoever has one of them
+// begins to shed clients now, whatever was done before.
+void LeaveAddresses(model::Memory& memory, const model::Observed& seen,
+                    const model::WriteSlice& now) {
+  std::erase_if(memory.endpoint_left, [&](const auto& entry) {
+    return entry.second + kLeftAddressMs < memory.endpoint_at;
+  });
+  for (const model::SliceEndpoint& old : seen.primary_slice.endpoints) {
+    const bool stays = std::any_of(now.endpoints.begin(), now.endpoints.end(),
+                                   [&](const auto& one) { return one.address == old.address; });
+    if (!stays) memory.endpoint_left[old.address] = memory.endpoint_at;
+  }
+  for (const model::SliceEndpoint& fresh : now.endpoints) {
+    memory.endpoint_left.erase(fresh.address);
+  }
+  for (const model::Member& member : seen.members) {
+    const bool left = member.pod && memory.endpoint_left.count(member.pod->ip) > 0 &&
+                      memory.endpoint_left.at(member.pod->ip) == memory.endpoint_at;
+    if (left) memory.clients_cut.erase(member.uid);
   }
 }
 
@@ -276,6 +302,7 @@ void Round::Object() {
     state_.memory.slice_written_at = ports_.clock->Now();
     if (slice->kind == model::SliceKind::kPrimary) {
       state_.memory.endpoint_at = state_.memory.slice_written_at;
+      LeaveAddresses(state_.memory, seen_, *slice);
     }
   }
   if (done) {

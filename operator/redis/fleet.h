@@ -52,6 +52,8 @@ struct MemberFacts {
   MonoMs offset_still_since = 0;   // since when info.read_offset has been seen unchanged
   MonoMs fenced_since = 0;         // since when INFO says replica of 127.0.0.1:1; 0: it does not
   MonoMs link_down_since = 0;      // since when a replica's INFO says link down; 0: up or primary
+  // Of a primary: since which INFO a replica's lag has been more than a second, by its address.
+  std::map<std::string, MonoMs> late_since;
   std::string fin_run_id;          // run whose idle connection ended in order (FIN, not RST)
   MonoMs fin_at = 0;
   MonoMs refused_at = 0;           // connection refused after that FIN, same address; 0: none yet

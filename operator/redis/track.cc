@@ -8,14 +8,24 @@ bool Fenced(const Info& info) {
   return !info.is_primary && info.primary_host == "127.0.0.1" && info.primary_port == 1;
 }
 
+bool Late(const InfoReplica& replica) { return replica.lag_seconds > 1; }
+
+void TrackLate(MemberFacts& facts, const Info& info, MonoMs now) {
+  std::map<std::string, MonoMs> late;
+  for (const InfoReplica& replica : info.replicas) {
+    if (!Late(replica)) continue;
+    const auto known = facts.late_since.find(replica.address);
+    late[replica.address] = known == facts.late_since.end() ? now : known->second;
+  }
+  facts.late_since = std::move(late);
+}
+
 bool SameReplicas(const Info& a, const Info& b) {
   if (a.replicas.size() != b.replicas.size()) return false;
   for (std::size_t i = 0; i < a.replicas.size(); ++i) {
     const InfoReplica& x = a.replicas[i];
     const InfoReplica& y = b.replicas[i];
-    const bool x_late = x.lag_seconds > 1;
-    const bool y_late = y.lag_seconds > 1;
-    if (x.address != y.address || x.online != y.online || x_late != y_late) return false;
+    if (x.address != y.address || x.online != y.online || Late(x) != Late(y)) return false;
   }
   return true;
 }
@@ -59,6 +69,8 @@ Wake OnInfo(MemberFacts& facts, const Info& info, MonoMs now) {
   else if (facts.fenced_since == 0 || !same_run) facts.fenced_since = now;
   if (info.is_primary || info.link_up) facts.link_down_since = 0;
   else if (facts.link_down_since == 0 || !same_run) facts.link_down_since = now;
+  if (!same_run) facts.late_since.clear();
+  TrackLate(facts, info, now);
   facts.info = info;
   facts.info_at = now;
   facts.last_heard = now;

@@ -8,7 +8,10 @@
 //   S5  a planned change of the primary loses no write
 //   S7  a destructive call of the operator names UID and resourceVersion, and never takes the last
 //       holder of replicated writes
-//   S8  a primary that its replicas hear is not replaced because an operator does not hear it
+//   S8  a primary that its replicas hear is not replaced, nor are they taken from it, because an
+//       operator does not hear it
+//   endpoints  a slice's epoch never falls; the primary's slice never names a member before it was
+//       promoted; at rest both slices hold whom they should, with node and zone
 //   S9  a pod never mounts a volume of another group
 //   L3  failovers that rest on silence keep the pauses of rule cool-down
 //   S4  (reported apart) a member was promoted while a reachable one of the same history had more
@@ -53,6 +56,9 @@ class Checker final : public EngineObserver {
   void OnFullSync(const Engine& replica, int old_head, const Engine& source) override;
   void OnPromoted(const Engine& engine) override;
   void OnDeath(const Engine& engine) override;
+  void OnDetached(const Engine& replica, const Engine& source) override;
+  // Once all is well and nothing changes any more: what the slices hold.
+  void CheckSlicesAtRest();
 
   const std::vector<Violation>& violations() const { return violations_; }
   const std::map<std::string, std::int64_t>& counters() const { return counters_; }
@@ -74,11 +80,14 @@ class Checker final : public EngineObserver {
   void CheckRecord(const Json& group);
   void CheckSlice(const Json& slice);
   void CheckSliceEpoch(const Json& slice);
+  void CheckPrimarySlice(const Json& slice);
+  void CheckEndpoints(const std::string& slice_name, const std::vector<const Engine*>& wanted);
   void CheckTransition(const model::NodeGroupRecord& record);
   void CheckLastHolder(const std::string& uid);
   void CheckNothingLost(const Engine& promoted);
   void LookAtHealth();
   bool Reachable(const Engine& engine) const;
+  bool Stays(const Engine& engine) const;
 
   World* world_;
   Network* network_;

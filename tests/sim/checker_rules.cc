@@ -8,6 +8,8 @@ namespace {
 constexpr std::int64_t kHealthEveryMs = 100;
 // An operator's suspicion needs 1.5 s; who was well for so long before was not the one who failed.
 constexpr std::int64_t kHealthyForMs = 10'000;
+// A leader that was stopped in the middle of a round goes on with it up to 12 s later.
+constexpr std::int64_t kDetachHealthyForMs = 15'000;
 constexpr std::int64_t kJustDiedMs = 2'000;  // what an operator cannot have heard of yet
 constexpr std::int64_t kCoolDownMs = 10'000;
 
@@ -32,6 +34,62 @@ void Checker::CheckSliceEpoch(const Json& slice) {
   before = epoch;
 }
 
+// An old leader's write may still name the primary of an older epoch, but nobody's before its time.
+void Checker::CheckPrimarySlice(const Json& slice) {
+  const Json& annotations = At(slice, {"metadata", "annotations"});
+  const std::string epoch = Str(Child(annotations, "regroup.dev/epoch"));
+  const Json& endpoints = Child(slice, "endpoints");
+  if (!endpoints.is_array() || endpoints.empty() || epoch != std::to_string(epoch_)) return;
+  const std::string uid = Str(At(endpoints[0], {"targetRef", "uid"}));
+  if (uid != recorded_uid_) {
+    Violate("endpoints", "the primary's slice of epoch " + epoch + " names " + uid +
+                             ", the record " + recorded_uid_);
+  }
+  for (const auto& engine : engines_->all()) {
+    if (engine->run_id() != recorded_run_ || engine->was_primary()) continue;
+    Violate("endpoints", "the primary's slice names " + engine->Describe() +
+                             ", which was not promoted yet");
+  }
+}
+
+void Checker::CheckEndpoints(const std::string& slice_name,
+                             const std::vector<const Engine*>& wanted) {
+  std::map<std::string, const Engine*> missing;
+  for (const Engine* engine : wanted) missing[engine->pod_uid()] = engine;
+  for (const Json& slice : server_->Objects("endpointslices")) {
+    const std::string name = Str(At(slice, {"metadata", "name"}));
+    if (name.find(slice_name) == std::string::npos) continue;
+    const Json& endpoints = Child(slice, "endpoints");
+    for (const Json& endpoint : endpoints.is_array() ? endpoints : Json::array()) {
+      const auto found = missing.find(Str(At(endpoint, {"targetRef", "uid"})));
+      const Json& addresses = Child(endpoint, "addresses");
+      if (found == missing.end() || addresses.size() != 1 ||
+          Str(addresses[0]) != found->second->address()) {
+        Violate("endpoints", "at rest " + name + " holds " + endpoint.dump());
+      } else if (Str(Child(endpoint, "nodeName")) != found->second->node() ||
+                 Str(Child(endpoint, "zone")).empty()) {
+        Violate("endpoints", name + " lacks a node or a zone: " + endpoint.dump());
+      }
+      if (found != missing.end()) missing.erase(found);
+    }
+  }
+  for (const auto& [uid, engine] : missing) {
+    Violate("endpoints", "at rest the " + slice_name + "'s slice lacks " + engine->Describe());
+  }
+}
+
+void Checker::CheckSlicesAtRest() {
+  std::vector<const Engine*> primary;
+  std::vector<const Engine*> readers;
+  for (const auto& engine : engines_->all()) {
+    if (!engine->alive()) continue;
+    if (engine->is_primary()) primary.push_back(engine.get());
+    else if (engine->link_up()) readers.push_back(engine.get());
+  }
+  CheckEndpoints("primary", primary);
+  CheckEndpoints("reader", readers.empty() ? primary : readers);
+}
+
 // ---------------------------------------------------------------- deletes (S7)
 
 void Checker::OnOperatorDelete(const kube::ObjectRef& ref,
@@ -44,18 +102,29 @@ void Checker::OnOperatorDelete(const kube::ObjectRef& ref,
   if (ref.type.resource == "pods") CheckLastHolder(preconditions.uid);
 }
 
+// Its pod is there, and nobody has deleted it.
+bool Checker::Stays(const Engine& engine) const {
+  const Json* pod = server_->Find({kube::ResourceType{"", "v1", "pods", true}, "default",
+                                   engine.name()});
+  return pod != nullptr && Str(At(*pod, {"metadata", "uid"})) == engine.pod_uid() &&
+         !At(*pod, {"metadata", "deletionTimestamp"}).is_string();
+}
+
 void Checker::CheckLastHolder(const std::string& uid) {
   const Engine* leaving = uid.empty() ? nullptr : engines_->AliveOfPod(uid);
   if (leaving == nullptr || leaving->writes() == 0) return;
   // What a living primary lacks was given up when it was granted, not by this removal.
   const Engine* primary = engines_->AliveOfPod(recorded_uid_);
   if (primary != nullptr && primary->is_primary() && primary != leaving) return;
-  if (primary_died_at_ > 0 && world_->Now() - primary_died_at_ < kJustDiedMs) return;
+  // Who is to go is fenced first, and then the primary must have answered once more: a death after
+  // that is what an operator cannot have heard of.
+  const bool just_died = primary_died_at_ > 0 && world_->Now() - primary_died_at_ < kJustDiedMs;
+  if (just_died && leaving->fenced_at() < primary_died_at_) return;
   for (const Json& group : server_->Objects("replicationgroups")) {
     if (At(group, {"metadata", "deletionTimestamp"}).is_string()) return;
   }
   for (const auto& other : engines_->all()) {
-    if (!other->alive() || other.get() == leaving) continue;
+    if (!other->alive() || other.get() == leaving || !Stays(*other)) continue;
     if (engines_->history().ReplicatedBeyond(leaving->head(), other->head()) == 0) return;
   }
   Violate("S7", "the operator removes the last holder of its writes: " + leaving->Describe());
@@ -63,18 +132,28 @@ void Checker::CheckLastHolder(const std::string& uid) {
 
 // ---------------------------------------------------------------- changes of the primary
 
-// Well: it runs, and every member that follows it can be reached from its host.
+// Well: it runs, nobody has deleted its pod, and every member that follows it can be reached from
+// its host.
 void Checker::LookAtHealth() {
   world_->After(kHealthEveryMs, [this] { LookAtHealth(); });
   const Engine* primary = recorded_uid_.empty() ? nullptr : engines_->AliveOfPod(recorded_uid_);
   bool well = primary != nullptr && primary->is_primary() && !primary->frozen() &&
-              primary->run_id() == recorded_run_;
+              primary->run_id() == recorded_run_ && Stays(*primary);
   for (const auto& other : engines_->all()) {
     if (!well || !other->alive() || other.get() == primary) continue;
     well = !other->frozen() && network_->BothWays(primary->node(), other->node());
   }
   if (!well || healthy_uid_ != recorded_uid_) healthy_since_ = world_->Now();
   healthy_uid_ = recorded_uid_;
+}
+
+void Checker::OnDetached(const Engine& replica, const Engine& source) {
+  Count("replicas detached from a primary that they heard");
+  const bool well = source.pod_uid() == recorded_uid_ && healthy_uid_ == recorded_uid_ &&
+                    world_->Now() - healthy_since_ > kDetachHealthyForMs;
+  if (!well) return;
+  Violate("S8", replica.Describe() + " was taken from " + source.Describe() +
+                    ", which all its replicas heard");
 }
 
 void Checker::CheckTransition(const model::NodeGroupRecord& record) {

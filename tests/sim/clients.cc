@@ -28,9 +28,10 @@ void Clients::AddNode(const std::string& node) {
 }
 
 void Clients::OnChange(const Change& change) {
-  if (change.resource != "endpointslices" || change.type == "DELETED") return;
+  if (change.resource != "endpointslices") return;
   const Json& slice = change.object;
   if (Str(At(slice, {"metadata", "name"})).find("primary") == std::string::npos) return;
+  if (change.type == "DELETED") return OnDeleted();
   const Json& endpoints = Child(slice, "endpoints");
   address_.clear();
   if (endpoints.is_array() && !endpoints.empty()) {
@@ -45,6 +46,16 @@ void Clients::OnChange(const Change& change) {
                                                       : world_->Between(5, 60);
     seats_[i].proxy_due = std::max(seats_[i].proxy_due, world_->Now() + lag_ms);
     world_->After(lag_ms, [this, i] { Learn(i); });
+  }
+}
+
+// The group was deleted: its applications are started anew.
+void Clients::OnDeleted() {
+  address_.clear();
+  for (Seat& seat : seats_) {
+    seat.target.clear();
+    seat.behind_since = 0;
+    Drop(seat);
   }
 }
 
@@ -78,7 +89,7 @@ void Clients::Tick() {
 void Clients::Connect(Seat& seat) {
   if (seat.target.empty()) return;
   Engine* engine = engines_->Alive(seat.target, kPort);
-  if (engine == nullptr || engine->frozen()) return;
+  if (engine == nullptr || engine->frozen() || engine->stranger()) return;
   if (!network_->BothWays(seat.node, engine->node())) return;
   world_->Trace("client on " + seat.node + " connects to " + engine->Describe());
   seat.engine = engine;

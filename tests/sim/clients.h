@@ -35,6 +35,7 @@ class Clients {
   };
 
   void OnChange(const Change& change);
+  void OnDeleted();
   void Learn(std::size_t seat);
   void Tick();
   void Connect(Seat& seat);

@@ -8,6 +8,15 @@ namespace {
 
 constexpr std::int64_t kRetryMs = 200;
 constexpr std::int64_t kNodeLostMs = 40'000;  // node-monitor-grace-period
+constexpr double kReuse = 0.5;  // of addresses that are free again
+const kube::ResourceType kOwned[] = {
+    kPods,
+    {"", "v1", "secrets", true},
+    {"", "v1", "configmaps", true},
+    {"", "v1", "services", true},
+    {"", "v1", "persistentvolumeclaims", true},
+    {"discovery.k8s.io", "v1", "endpointslices", true},
+    {"policy", "v1", "poddisruptionbudgets", true}};
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
 Json Condition(const std::string& type, const std::string& status, const std::string& reason) {
@@ -20,6 +29,7 @@ Cluster::Cluster(World* world, Network* network, Engines* engines, ApiServer* se
                  ClusterOptions options)
     : world_(world), network_(network), engines_(engines), server_(server), options_(options) {
   engines_->AddObserver(this);
+  engines_->SetOwnPasswords(options_.one_group);
   server_->OnChange([this](const Change& change) { OnApiChange(change); });
   server_->OnRestart([this] { OnApiRestart(); });
 }
@@ -62,8 +72,14 @@ void Cluster::WatchNode(const std::string& name) {
 }
 
 void Cluster::OnApiChange(const Change& change) {
-  if (change.resource != "pods") return;
   const Json& metadata = Child(change.object, "metadata");
+  if (change.resource == kGroups.resource && change.type == "DELETED") {
+    // Twice: what a late write makes after the first round goes in the second.
+    for (const std::int64_t ms : {world_->Between(100, 2000), world_->Between(5000, 9000)}) {
+      world_->After(ms, [this, owner = Str(Child(metadata, "uid"))] { CollectGarbage(owner); });
+    }
+  }
+  if (change.resource != "pods") return;
   const std::string uid = Str(Child(metadata, "uid"));
   const std::string name_space = Str(Child(metadata, "namespace"));
   const std::string name = Str(Child(metadata, "name"));
@@ -77,6 +93,20 @@ void Cluster::OnApiChange(const Change& change) {
     world_->After(world_->Between(100, 2000), [this, uid] { Vanish(uid); });
   } else if (Child(metadata, "deletionTimestamp").is_string()) {
     world_->After(world_->Between(20, 200), [this, uid] { End(uid); });
+  }
+}
+
+void Cluster::CollectGarbage(const std::string& owner_uid) {
+  for (const kube::ResourceType& type : kOwned) {
+    for (const Json& object : server_->Objects(type.resource)) {
+      const Json& owners = At(object, {"metadata", "ownerReferences"});
+      if (!owners.is_array() || owners.empty()) continue;
+      if (Str(Child(owners[0], "uid")) != owner_uid) continue;
+      const Json& metadata = Child(object, "metadata");
+      const kube::ObjectRef ref{type, Str(Child(metadata, "namespace")),
+                                Str(Child(metadata, "name"))};
+      (void)server_->Delete(ref, {Str(Child(metadata, "uid")), ""}, -1);
+    }
   }
 }
 
@@ -113,12 +143,47 @@ void Cluster::Schedule(const std::string& name_space, const std::string& name,
   pod.name = name;
   pod.uid = uid;
   pod.node = node;
-  pod.address = "10.0.0." + std::to_string(next_address_++);
+  pod.address = NewAddress(node);
   pods_[uid] = pod;
   world_->Trace("pod " + name + " " + uid + " is bound to " + node);
   (void)server_->MergePatch(ref, "", Json{{"spec", {{"nodeName", node}}}});
   Report(uid);
   world_->After(world_->Between(100, 700), [this, uid] { StartContainer(uid); });
+}
+
+std::string Cluster::NewAddress(const std::string& node) {
+  std::vector<std::string>& free = free_addresses_[node];
+  if (free.empty() || !world_->Chance(kReuse)) {
+    return "10.0.0." + std::to_string(next_address_++);
+  }
+  const std::string address = free.front();
+  free.erase(free.begin());
+  return address;
+}
+
+// Whoever is faster gets it: a later pod of this group, or one of another.
+void Cluster::Free(const std::string& node, const std::string& address) {
+  free_addresses_[node].push_back(address);
+  if (!world_->Chance(strangers_)) return;
+  world_->After(world_->Between(10, 1500), [this, node, address] {
+    std::vector<std::string>& free = free_addresses_[node];
+    const auto it = std::find(free.begin(), free.end(), address);
+    if (it == free.end()) return;
+    free.erase(it);
+    world_->Trace("a stranger has " + address);
+    engines_->StartStranger(address, options_.port, node);
+    world_->After(world_->Between(1000, 40'000), [this, node, address] {
+      engines_->EndStranger(address);
+      free_addresses_[node].push_back(address);
+    });
+  });
+}
+
+void Cluster::PowerOff(const std::string& node) {
+  dark_.insert(node);
+  for (const auto& engine : engines_->all()) {
+    if (engine->alive() && engine->node() == node) engine->Kill();
+  }
 }
 
 // False while an object that the pod mounts is missing.
@@ -157,7 +222,8 @@ void Cluster::StartContainer(const std::string& uid) {
   Pod& pod = it->second;
   const auto object = server_->Get(RefOf(pod));
   EngineConfig config;
-  const bool may = object && (pod.restarts > 0 || KubeletWorks(pod)) &&
+  const bool may = object && dark_.count(pod.node) == 0 &&
+                   (pod.restarts > 0 || KubeletWorks(pod)) &&
                    !At(*object, {"metadata", "deletionTimestamp"}).is_string() &&
                    ReadConfig(*object, &config);
   if (!may) {
@@ -186,7 +252,9 @@ void Cluster::OnDeath(const Engine& engine) {
   Pod& pod = it->second;
   const std::string uid = pod.uid;
   pod.engine = nullptr;
-  if (!pod.volume.empty()) disks_[pod.volume] = engine.head();  // an append-only file, synced
+  if (!pod.volume.empty()) {  // an append-only file
+    disks_[pod.volume] = dark_.count(pod.node) > 0 ? engine.synced_head() : engine.head();
+  }
   pod.ended_container_id = pod.container_id;
   Report(uid);
   if (pod.ending) return;
@@ -314,6 +382,7 @@ void Cluster::Finish(const std::string& uid) {
     const Pod pod = found->second;
     if (!KubeletWorks(pod)) return Finish(uid);
     engines_->SetAddressUp(pod.address, false);
+    Free(pod.node, pod.address);
     world_->Trace("pod " + pod.name + " " + uid + " is gone");
     WriteStatus(uid);
     pods_.erase(uid);

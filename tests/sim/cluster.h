@@ -23,6 +23,7 @@ inline const kube::ResourceType kGroups{"regroup.dev", "v1alpha1", "replicationg
 struct ClusterOptions {
   bool born_fenced = true;  // false: the rule is switched off, whatever redis.conf says
   bool following = true;    // false: members that are no primary feed replicas, too
+  bool one_group = true;    // false: the password of replication is the same in all groups
   int port = 6379;
   std::function<void(const std::string& what)> on_foreign_volume;
 };
@@ -34,6 +35,11 @@ class Cluster final : public EngineObserver {
 
   void AddNode(const std::string& name, const std::string& zone);
   const std::vector<std::string>& nodes() const { return nodes_; }
+  // The node's processes end without a word; nothing of it runs until it has power again.
+  void PowerOff(const std::string& node);
+  void PowerOn(const std::string& node) { dark_.erase(node); }
+  // How often a freed address goes to a pod of another group.
+  void SetStrangers(double chance) { strangers_ = chance; }
 
   void OnFullSync(const Engine&, int, const Engine&) override {}
   void OnPromoted(const Engine&) override {}
@@ -71,6 +77,9 @@ class Cluster final : public EngineObserver {
   void End(const std::string& uid);
   void Vanish(const std::string& uid);
   void Finish(const std::string& uid);
+  void CollectGarbage(const std::string& owner_uid);
+  std::string NewAddress(const std::string& node);
+  void Free(const std::string& node, const std::string& address);
   void WatchNode(const std::string& name);
   bool KubeletWorks(const Pod& pod) const { return network_->BothWays(pod.node, "api"); }
   kube::ObjectRef RefOf(const Pod& pod) const { return {kPods, pod.name_space, pod.name}; }
@@ -87,6 +96,9 @@ class Cluster final : public EngineObserver {
   std::map<std::string, Pod> pods_;              // by UID, bound ones
   std::map<std::string, int> disks_;  // by the claim's UID: what is on it
   int next_address_ = 1;
+  std::map<std::string, std::vector<std::string>> free_addresses_;  // by node
+  std::set<std::string> dark_;  // nodes without power
+  double strangers_ = 0;
 };
 
 }  // namespace regroup::sim

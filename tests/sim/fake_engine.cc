@@ -40,13 +40,51 @@ Engine* Engines::Start(const std::string& pod_uid, const std::string& name,
   return engines_.back().get();
 }
 
+void Engines::StartStranger(const std::string& address, int port, const std::string& node) {
+  RG_CHECK(Alive(address, port) == nullptr, "two processes at one address");
+  SetAddressUp(address, true);
+  EngineConfig config;
+  config.born_fenced = false;
+  config.disk = history_->Append(History::kEmpty, true);
+  strangers_.push_back(
+      std::make_unique<Engine>(this, "stranger", "stranger", address, port, node, config));
+  strangers_.back()->stranger_ = true;
+  strangers_.back()->StartBacklog();
+}
+
+void Engines::EndStranger(const std::string& address) {
+  for (const auto& stranger : strangers_) {
+    if (!stranger->alive() || stranger->address() != address) continue;
+    stranger->Kill();
+    SetAddressUp(address, false);
+  }
+}
+
+bool Engines::StrangerAt(const std::string& address) const {
+  return std::any_of(strangers_.begin(), strangers_.end(), [&](const auto& stranger) {
+    return stranger->alive() && stranger->address() == address;
+  });
+}
+
 Engine* Engines::Alive(const std::string& address, int port) const {
-  for (const auto& engine : engines_) {
-    if (engine->alive() && engine->address() == address && engine->port() == port) {
-      return engine.get();
+  for (const auto* some : {&engines_, &strangers_}) {
+    for (const auto& engine : *some) {
+      if (engine->alive() && engine->address() == address && engine->port() == port) {
+        return engine.get();
+      }
     }
   }
   return nullptr;
+}
+
+std::string Engines::HostAt(const std::string& address) const {
+  for (const auto& stranger : strangers_) {
+    if (stranger->alive() && stranger->address() == address) return stranger->node();
+  }
+  for (auto it = engines_.rbegin(); it != engines_.rend(); ++it) {
+    if ((*it)->address() == address) return (*it)->node();
+  }
+  return "";
 }
 
 Engine* Engines::AliveOfPod(const std::string& pod_uid) const {
@@ -70,12 +108,13 @@ Engine::Engine(Engines* engines, std::string pod_uid, std::string name, std::str
       address_(std::move(address)), port_(port), node_(std::move(node)), config_(config),
       run_id_(engines->world().NewHex40()), started_at_(engines->world().Now()),
       wall_phase_ms_(engines->world().Between(0, 999)), repl_id_(engines->world().NewHex40()),
-      repl_id2_(kZeroId), head_(config.disk) {
+      repl_id2_(kZeroId), head_(config.disk), synced_head_(config.disk) {
   if (config.born_fenced) {
     primary_host_ = "127.0.0.1";
     primary_port_ = 1;
     link_ = Link::kConnecting;
   }
+  was_primary_ = !config.born_fenced;
   world().After(world().Between(1, kCronMs), [this] { Cron(); });
 }
 
@@ -100,7 +139,9 @@ void Engine::Kill() {
   frozen_ = false;
   controls_.clear();
   clients_.clear();
-  for (EngineObserver* observer : engines_->observers()) observer->OnDeath(*this);
+  if (!stranger_) {
+    for (EngineObserver* observer : engines_->observers()) observer->OnDeath(*this);
+  }
   // The kernel closes its sockets: whoever the network lets hear it sees the end at once.
   for (const Attached& attached : std::vector<Attached>(replicas_)) {
     Engine* replica = attached.replica;
@@ -152,8 +193,21 @@ std::uint64_t Engine::OpenControl() {
 std::vector<std::string> Engine::Transaction(std::uint64_t connection,
                                              const std::vector<Words>& body) {
   std::vector<std::string> replies;
+  if (link_ == Link::kUp && IsDetach(body)) {
+    for (EngineObserver* observer : engines_->observers()) observer->OnDetached(*this, *source_);
+  }
   for (const Words& words : body) replies.push_back(Run(connection, words));
   return replies;
+}
+
+bool Engine::IsDetach(const std::vector<Words>& body) {
+  bool leaves = false;
+  bool cuts = false;
+  for (const Words& words : body) {
+    leaves = leaves || words == Words{"REPLICAOF", "127.0.0.1", "1"};
+    cuts = cuts || (words.size() > 2 && words[1] == "KILL" && words[2] == "TYPE");
+  }
+  return leaves && !cuts;
 }
 
 void Engine::Buffer(std::uint64_t connection, const std::string& from, std::vector<Words> body,
@@ -164,7 +218,7 @@ void Engine::Buffer(std::uint64_t connection, const std::string& from, std::vect
       return Buffer(connection, from, body, world().Between(1, kBlockedRetryMs));
     }
     world().Trace(name_ + " runs a late command: " + body.back().front());
-    Transaction(connection, body);
+    for (const Words& words : body) Run(connection, words);
     CloseControl(connection);  // its client had given up
   });
 }
@@ -235,8 +289,8 @@ std::string Engine::ConfigSet(const Words& words) {
 
 void Engine::ReplicaOf(const std::string& host, int port) {
   if (primary_host_ == host && primary_port_ == port) return;  // already connected to it
-  const bool was_primary = is_primary();
-  if (was_primary) {
+  if (host == "127.0.0.1" && port == 1) fenced_at_ = world().Now();
+  if (is_primary()) {
     has_cached_ = has_backlog_;  // a cached master made of itself: it may PSYNC with its own past
     link_down_at_ = 0;
   }
@@ -247,6 +301,7 @@ void Engine::ReplicaOf(const std::string& host, int port) {
 
 void Engine::NoOne() {
   if (is_primary()) return;
+  was_primary_ = true;
   primary_host_.clear();
   primary_port_ = 0;
   DropLink();
@@ -288,6 +343,7 @@ void Engine::Handshake(std::uint64_t link) {
   // -NOMASTERLINK: a replica whose own link is down serves nobody, so it wipes nobody.
   if (!source->is_primary() && source->link_ != Link::kUp) return;
   if (!source->feeds_replicas_) return;  // -WRONGPASS: the replication user is off there
+  if (source->stranger_ && engines_->own_passwords()) return;  // -WRONGPASS, too
   ++link_id_;
   source_ = source;
   if (CanContinue(*source)) return PartialSync(source);
@@ -454,6 +510,7 @@ void Engine::Cron() {
     world().After(world().Between(kBlockedRetryMs, kCronMs), [this] { Cron(); });
     return;
   }
+  synced_head_ = head_;
   if (!is_primary()) CronAsReplica();
   CronAsSource();
   RefreshGood();

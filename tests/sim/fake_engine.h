@@ -34,6 +34,8 @@ class EngineObserver {
   virtual void OnFullSync(const Engine& replica, int old_head, const Engine& source) = 0;
   virtual void OnPromoted(const Engine& engine) = 0;
   virtual void OnDeath(const Engine& engine) = 0;
+  // A replica whose link was up is told to leave its source, and its readers stay (a detach).
+  virtual void OnDetached(const Engine&, const Engine&) {}
 };
 
 class Engines {
@@ -44,7 +46,15 @@ class Engines {
   // A new process at an address; the former one there must be dead.
   Engine* Start(const std::string& pod_uid, const std::string& name, const std::string& address,
                 int port, const std::string& node, const EngineConfig& config);
+  // A process of another group, at an address that was ours once. Not one of all().
+  void StartStranger(const std::string& address, int port, const std::string& node);
+  void EndStranger(const std::string& address);
+  bool StrangerAt(const std::string& address) const;
+  // False: rule one-group is off, and any group's replication password opens any other's members.
+  void SetOwnPasswords(bool on) { own_passwords_ = on; }
+  bool own_passwords() const { return own_passwords_; }
   Engine* Alive(const std::string& address, int port) const;
+  std::string HostAt(const std::string& address) const;  // where it is, or was last; empty: nowhere
   Engine* AliveOfPod(const std::string& pod_uid) const;
   const std::vector<std::unique_ptr<Engine>>& all() const { return engines_; }
   // An address has a network namespace (its pod exists): a dead process there is *refused*.
@@ -62,6 +72,8 @@ class Engines {
   Network* network_;
   History* history_;
   std::vector<std::unique_ptr<Engine>> engines_;
+  std::vector<std::unique_ptr<Engine>> strangers_;
+  bool own_passwords_ = true;
   std::set<std::string> up_;
   std::vector<EngineObserver*> observers_;
 };
@@ -82,6 +94,10 @@ class Engine {
   bool frozen() const { return frozen_; }
   MonoMs thawed_at() const { return thawed_at_; }
   MonoMs started_at() const { return started_at_; }
+  // When it was last told to follow nobody; 0: not since it started.
+  MonoMs fenced_at() const { return fenced_at_; }
+  bool stranger() const { return stranger_; }
+  bool was_primary() const { return was_primary_; }  // some time in its life
 
   // --- clients
   // True exactly where a SET would be answered +OK at this instant.
@@ -102,6 +118,7 @@ class Engine {
   // unless the connection is killed before.
   void Buffer(std::uint64_t connection, const std::string& from, std::vector<Words> body,
               std::int64_t delay_ms);
+  static bool IsDetach(const std::vector<Words>& body);
 
   redis::Info Info() const;
   std::string InfoText() const;         // INFO
@@ -117,6 +134,8 @@ class Engine {
   bool is_primary() const { return primary_host_.empty(); }
   bool link_up() const { return link_ == Link::kUp; }
   int head() const { return head_; }
+  // What a power cut leaves on its disk: the append-only file is synced once a second.
+  int synced_head() const { return synced_head_; }
   std::int64_t offset() const { return offset_; }
   const std::string& repl_id() const { return repl_id_; }
   std::int64_t writes() const { return engines_->history().Writes(head_); }
@@ -125,6 +144,7 @@ class Engine {
   std::string Describe() const;
 
  private:
+  friend class Engines;
   struct Attached {  // a replica, seen from its source
     Engine* replica = nullptr;
     bool online = false;
@@ -173,6 +193,9 @@ class Engine {
   std::string run_id_;
   bool alive_ = true;
   bool frozen_ = false;
+  bool stranger_ = false;
+  bool was_primary_ = false;
+  MonoMs fenced_at_ = 0;
   MonoMs started_at_;
   MonoMs thawed_at_ = 0;
   std::int64_t wall_phase_ms_;  // its second begins elsewhere than others'
@@ -192,6 +215,7 @@ class Engine {
   std::string repl_id2_;
   std::int64_t second_offset_ = -1;
   int head_ = History::kEmpty;
+  int synced_head_ = History::kEmpty;
   std::int64_t offset_ = 0;
   bool has_backlog_ = false;
   std::int64_t backlog_first_ = 0;

@@ -77,10 +77,7 @@ FakeFleet::Watched* FakeFleet::Find(const std::string& group, const std::string&
 }
 
 std::string FakeFleet::HostOf(const Watched& member) const {
-  for (auto it = engines_->all().rbegin(); it != engines_->all().rend(); ++it) {
-    if ((*it)->address() == member.target.address) return (*it)->node();
-  }
-  return "";
+  return engines_->HostAt(member.target.address);
 }
 
 bool FakeFleet::Reaches(const Watched&, const Engine& engine) const {
@@ -135,6 +132,13 @@ void FakeFleet::Ask(const std::string& key, Watched& member) {
     return;
   }
   if (engine->frozen()) return Unanswered(key, member, redis::Reach::kSilent);
+  if (engine->stranger()) {
+    member.watched = nullptr;
+    member.asked_at = 0;
+    ++member.failures;
+    Tell(member.group, redis::OnConnectFailed(member.facts, redis::Ended::kDenied, world().Now()));
+    return;
+  }
   member.watched = engine;
   const redis::Info info = engine->Info();
   const std::int64_t delay = world().Chance(0.02) ? world().Between(5, 120) : world().Between(0, 3);
@@ -215,6 +219,7 @@ Result<redis::Session> FakeFleet::PrepareOne(Watched& member, std::int64_t timeo
     return Fail(ErrorCode::kDeadlineExceeded, "no answer from the engine");
   }
   if (engine == nullptr) return Fail(ErrorCode::kUnavailable, "connection refused");
+  if (engine->stranger()) return Fail(ErrorCode::kForbidden, "it refuses our password");
   member.control = Control{engine, engine->OpenControl(), ++token_};
   return redis::Session{member.target.uid, member.control->token};
 }

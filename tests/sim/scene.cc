@@ -11,6 +11,7 @@ ClusterOptions OptionsOf(const model::PlanOptions& plan, Checker* checker) {
   ClusterOptions options;
   options.born_fenced = plan.born_fenced;
   options.following = plan.following;
+  options.one_group = plan.one_group;
   options.on_foreign_volume = [checker](const std::string& what) { checker->Fault("S9", what); };
   return options;
 }
@@ -33,17 +34,21 @@ Scene::Scene(std::uint64_t seed, const SceneOptions& options)
   }
 }
 
-void Scene::CreateGroup(bool with_storage) {
+Json Scene::ReplicasOf(std::int64_t replicas) {
+  return Json{{"replicasPerNodeGroup", replicas},
+              {"automaticFailoverEnabled", replicas > 0},
+              {"multiAZEnabled", replicas > 0}};
+}
+
+void Scene::CreateGroup(const Json& more) {
   Json group{{"metadata", {{"name", "web-cache"}, {"finalizers", {model::kFinalizer}}}},
                    {"spec",
                     {{"description", "the simulated group"},
                      {"engine", "redis"},
                      {"engineVersion", "7.0"},
-                     {"cacheNodeType", "cache.t4g.small"},
-                     {"replicasPerNodeGroup", 2},
-                     {"automaticFailoverEnabled", true},
-                     {"multiAZEnabled", true}}}};
-  if (with_storage) group["spec"]["storage"] = {{"size", "1Gi"}};
+                     {"cacheNodeType", "cache.t4g.small"}}}};
+  group["spec"].update(ReplicasOf(2));
+  group["spec"].update(more);
   (void)server_.Create(kGroups, "default", group);
 }
 
@@ -69,6 +74,7 @@ void Scene::StartClients() {
 void Scene::ClientsWrite() {
   for (Engine* engine : Living()) {
     if (engine->Write()) checker_.Count("acknowledged writes");
+    else if (engine->is_primary() && !engine->frozen()) ++refused_;
   }
   world_.After(write_every_ms_, [this] { ClientsWrite(); });
 }

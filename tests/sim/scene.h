@@ -28,10 +28,14 @@ class Scene {
   Scene(const Scene&) = delete;
   Scene& operator=(const Scene&) = delete;
 
-  void CreateGroup(bool with_storage = false);  // web-cache, with two replicas
+  // web-cache, with two replicas where `more` of its spec does not say something else.
+  void CreateGroup(const Json& more = Json::object());
+  // A group without replicas fails over to nobody.
+  static Json ReplicasOf(std::int64_t replicas);
   void DeleteGroup();
   void PatchSpec(const Json& spec);
   bool GroupExists() const { return server_.Find(group_ref_) != nullptr; }
+  bool GroupStays() const { return GroupExists() && !Stored().meta.deleting; }
   model::Group Stored() const;  // the group must exist
   std::size_t PodCount() const { return server_.Objects("pods").size(); }
   void StartOperators();
@@ -67,6 +71,7 @@ class Scene {
   const kube::ObjectRef group_ref_{kGroups, "default", "web-cache"};
   std::size_t members_ = 3;
   std::int64_t write_every_ms_ = 25;
+  std::int64_t refused_ = 0;  // writes by a primary that runs
 };
 
 }  // namespace regroup::sim

@@ -7,7 +7,7 @@
 //                                      --case N [--step N]: one of them
 //   --without RULE                     switches one rule of design section 4 off in the planner
 //   --old-records                      restores of the API server's store may undo decisions
-//   --keep-going                       does not stop a campaign at 10 violating seeds
+//   --stop-at N                        stops a campaign at N violating seeds (10); 0: never
 #include <cstdio>
 #include <cstring>
 #include <limits>
@@ -39,7 +39,7 @@ struct Arguments {
   std::int64_t step = -1;
   SeedOptions options;
   std::string without;
-  bool keep_going = false;
+  std::int64_t violating_max = 10;
 };
 
 bool SwitchOff(PlanOptions& options, const std::string& rule) {
@@ -79,7 +79,7 @@ bool SwitchOff(PlanOptions& options, const std::string& rule) {
 constexpr char kUsage[] =
     "usage: regroup-sim [--seeds A..B | --seed N | --crash-points [--case N [--step N]]]\n"
     "                   [--minutes N] [--jobs N] [--trace] [--without RULE] [--old-records]\n"
-    "                   [--keep-going]\n";
+    "                   [--stop-at N]\n";
 
 bool ParseSeeds(const std::string& value, Arguments* arguments) {
   const std::size_t dots = value.find("..");
@@ -101,6 +101,8 @@ bool ParseValue(const std::string& flag, const std::string& value, Arguments* ar
     arguments->step = std::stoll(value);
   } else if (flag == "--minutes") {
     arguments->minutes = std::stoll(value);
+  } else if (flag == "--stop-at") {
+    arguments->violating_max = std::stoll(value);
   } else if (flag == "--jobs") {
     arguments->jobs = std::stoi(value);
   } else if (flag == "--without") {
@@ -119,8 +121,6 @@ bool Parse(int argc, char** argv, Arguments* arguments) {
       arguments->options.print_trace = true;
     } else if (flag == "--old-records") {
       arguments->options.old_records = true;
-    } else if (flag == "--keep-going") {
-      arguments->keep_going = true;
     } else if (flag == "--crash-points") {
       arguments->crash_points = true;
     } else if (ParseValue(flag, i + 1 < argc ? argv[i + 1] : "", arguments)) {
@@ -195,7 +195,7 @@ Campaign CampaignOf(const Arguments& arguments) {
   campaign.last = arguments.last.value_or(open_end);
   campaign.jobs = arguments.jobs;
   campaign.milliseconds = arguments.minutes * 60'000;
-  if (arguments.keep_going) campaign.violating_max = 0;
+  campaign.violating_max = arguments.violating_max;
   campaign.run = [&arguments](std::uint64_t seed) { return RunSeed(seed, arguments.options); };
   if (arguments.crash_points) {
     if (!arguments.last) {

@@ -145,6 +145,7 @@ void SimOperator::StartReflector(reconcile::Watched kind) {
     checker_->Count(server_->serves_watch_list() ? "lists" : "list by pages");
     if (set.rewound) Rewound();
     wake_all(process_->caches.Replace(kind, set, world_->Now()));
+    if (lead_anyway_) Settle();
   };
   sink.on_event = [this, kind, wake_all](kube::EventType type, const Json& object) {
     wake_all(type == kube::EventType::kDeleted
@@ -343,7 +344,7 @@ void SimOperator::Settle() {
     process_->ticking = true;
     After(kWatchdogMs, &SimOperator::Tick);
   }
-  const bool leads = election.leading() || lead_anyway_;
+  const bool leads = election.leading() || (lead_anyway_ && Synced());
   if (process_->leading == leads) return;
   process_->leading = leads;
   world_->Trace(host_ + (leads ? " leads" : " stops leading: " + election.reason()));

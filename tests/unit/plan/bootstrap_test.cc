@@ -21,6 +21,22 @@ TEST(NoRecord, Rows) {
        "transition=>002:FirstPrimary"},
       {"one does not answer: wait", 3,
        [](World& w) { w.Unrecorded(); w.Lose(3, 50); }, {}, "-"},
+      {"a deleted one that does not answer may still take writes: wait", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.spec().replicas = 1;
+         w.pod(3).deleting = true;
+         w.Lose(3, 50);
+       },
+       {}, "-"},
+      {"a deleted one whose process ended is not waited for", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.spec().replicas = 1;
+         w.pod(3).deleting = true;
+         w.Fin(3, 50);
+       },
+       {"promote 001"}, kFirst},
       {"one is loading: wait", 3,
        [](World& w) { w.Unrecorded(); w.facts(3).loading = true; }, {}, "-"},
       {"one refuses our credentials: wait", 3,

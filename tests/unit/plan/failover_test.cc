@@ -56,6 +56,16 @@ TEST(Order, Rows) {
            w.facts(1).replicas.begin()); },
        {"follow 002 10.0.0.1:6379", "reader-slice e3 rv=32 [003/10.0.0.3/zone-c]"},
        "e3 primary=001 guard=on inSync=003 members=001,002,003 suspects= lineage=history-1"},
+      {"who has the old primary's address by now has its clients, too: a suspect", 3,
+       [](World& w) {
+         w.Die(1);
+         w.Vanish(1);
+         w.AddFresh(4);
+         w.pod(4).ip = w.seen.primary_slice.endpoints.front().address;
+       },
+       {"promote 002"},
+       "e4 primary=002 guard=off inSync= members=001,002,003 suspects=001,004 "
+       "lineage=history-1@100 transition=001>002:PrimaryProcessDied"},
       {"the slice's epoch counts: the grant is above it", 3,
        [](World& w) { w.Die(1); w.options.no_record = false; w.seen.primary_slice.epoch = 7; },
        {"promote 002"},
@@ -288,6 +298,8 @@ TEST(AutomaticFailoverOff, Rows) {
        "transition=001>001:PrimaryReturned"},
       {"memory only, restarted empty: the replicas hold the data, a human chooses", 3,
        [&](World& w) { off(w); w.Restart(1); }, {}, "-"},
+      {"a group that is to have no replica hands over to the one that is left", 2,
+       [&](World& w) { off(w); w.Die(1); w.spec().replicas = 0; }, {"promote 002"}, ""},
       {"memory only, everybody restarted: nothing is left to choose from", 2,
        [&](World& w) { off(w); w.Restart(1).Restart(2); },
        {"promote 001", "event DataLost"}, ""},

@@ -110,10 +110,25 @@ TEST(FaultKind, Gone) {
          w.engine(2).last_heard = w.engine(3).last_heard = kNow - 1121;
        },
        FaultKind::kSuspected},
-      {"a replica that was not in sync has no veto",
+      {"a replica that is not in sync yet hears it, too",
        [](World& w) {
          w.Lose(1, 1500);
          w.Still(2, 1500).Still(3, 100);
+         w.record().in_sync.pop_back();
+       },
+       FaultKind::kSuspected},
+      {"but not while it is filled",
+       [](World& w) {
+         w.Lose(1, 1500);
+         w.Still(2, 1500).Still(3, 100).LinkDown(3);
+         w.record().in_sync.pop_back();
+       },
+       FaultKind::kGone},
+      {"nor by a link to somebody else",
+       [](World& w) {
+         w.Lose(1, 1500);
+         w.Still(2, 1500).Still(3, 100);
+         w.facts(3).primary_host = "10.0.0.9";
          w.record().in_sync.pop_back();
        },
        FaultKind::kGone},

@@ -59,11 +59,12 @@ void Fresh(World& w, int index) {
 TEST(Following, Rows) {
   Check({
       {"a new member enters the record in the CAS before its first REPLICAOF", 3,
-       [](World& w) { Fresh(w, 4); }, {"follow 004 10.0.0.1:6379"},
+       [](World& w) { Fresh(w, 4); }, {"cut-clients 004", "follow 004 10.0.0.1:6379"},
        "e3 primary=001 guard=on inSync=002,003 members=001,002,003,004 suspects= "
        "lineage=history-1"},
       {"two new members: one full sync at a time", 3,
-       [](World& w) { Fresh(w, 4); Fresh(w, 5); }, {"follow 004 10.0.0.1:6379"}, ""},
+       [](World& w) { Fresh(w, 4); Fresh(w, 5); },
+       {"cut-clients 004", "follow 004 10.0.0.1:6379"}, ""},
       {"a full sync under way: the next one waits", 3,
        [](World& w) {
          Fresh(w, 4);
@@ -90,7 +91,9 @@ TEST(Following, Rows) {
          Fresh(w, 5);
          w.facts(5).repl_id = "history-1";
        },
-       {"follow 004 10.0.0.1:6379", "follow 005 10.0.0.1:6379"}, ""},
+       {"cut-clients 004", "follow 004 10.0.0.1:6379", "cut-clients 005",
+        "follow 005 10.0.0.1:6379"},
+       ""},
       {"the history before the take-over counts, up to its end", 3,
        [](World& w) {
          Fresh(w, 4);
@@ -101,7 +104,9 @@ TEST(Following, Rows) {
          w.facts(4).offset = 91;
          w.facts(5).offset = 90;
        },
-       {"follow 004 10.0.0.1:6379", "follow 005 10.0.0.1:6379"}, ""},
+       {"cut-clients 004", "follow 004 10.0.0.1:6379", "cut-clients 005",
+        "follow 005 10.0.0.1:6379"},
+       ""},
       {"a member that loads, or goes away, is left alone", 3,
        [](World& w) { Fresh(w, 4); w.facts(4).loading = true; }, {}, "-"},
       {"a member that follows an old address is repointed", 3,
@@ -162,6 +167,42 @@ TEST(WriteGuard, Rows) {
        [](World& w) { w.facts(1).replicas[1].lag_seconds = 2; },
        {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"},
        "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
+      {"a lag of two that was seen just now may be the engine's whole seconds", 3,
+       [](World& w) {
+         w.facts(1).replicas[1].lag_seconds = 2;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 249;
+       },
+       {}, "-"},
+      {"it is still there a quarter of a second later: it leaves", 3,
+       [](World& w) {
+         w.facts(1).replicas[1].lag_seconds = 2;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 250;
+       },
+       {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"},
+       "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
+      {"a lag of three is no rounding", 3,
+       [](World& w) {
+         w.facts(1).replicas[1].lag_seconds = 3;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 10;
+       },
+       {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"},
+       "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
+      {"with a guard of one second there is no time to wait", 3,
+       [](World& w) {
+         w.spec().failover.write_guard_lag_seconds = 1;
+         w.record().guard_lag_seconds = 2;
+         w.facts(1).replicas[1].lag_seconds = 2;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 10;
+       },
+       {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"}, ""},
+      {"nobody comes into the list with it", 3,
+       [](World& w) {
+         w.record().in_sync.pop_back();
+         w.seen.reader_slice.endpoints.pop_back();
+         w.facts(1).replicas[1].lag_seconds = 2;
+         w.engine(1).late_since["10.0.0.3"] = w.engine(1).facts_at - 10;
+       },
+       {}, "-"},
       {"a lag of one second is small", 3, [](World& w) { w.facts(1).replicas[1].lag_seconds = 1; },
        {}, "-"},
       {"lift: the record (CAS) before the engine, in one round", 3, replicas_lost,
@@ -215,6 +256,9 @@ TEST(Endpoints, Rows) {
       {"no reader slice: created with the replicas in sync and their zones", 3,
        [](World& w) { w.seen.reader_slice = {}; },
        {"reader-slice e3 rv= [002/10.0.0.2/zone-b 003/10.0.0.3/zone-c]"}, "-"},
+      {"a member that was made for any zone is served with its node's", 3,
+       [](World& w) { w.pod(2).zone.clear(); w.seen.reader_slice.endpoints.clear(); }, {kReader3},
+       "-"},
       {"a reader slice of a lower epoch is rewritten", 3,
        [](World& w) { w.seen.reader_slice.epoch = 2; }, {kReader3}, "-"},
       {"a reader slice of a higher epoch is left alone", 3,
@@ -242,6 +286,19 @@ TEST(Endpoints, Rows) {
        },
        {}, "-"},
   });
+}
+
+TEST(OldClients, WhoHasTheAddressThatTheEndpointLeftShedsThemToo) {
+  World world;
+  world.pod(3).first_seen = kNow - 400;
+  world.seen.memory.endpoint_left["10.0.0.3"] = kNow - 500;
+  world.seen.memory.endpoint_at = kNow - 500;
+  world.seen.memory.clients_cut["uid-003"] = 1;
+  world.seen.reader_slice.endpoints.pop_back();
+  EXPECT_EQ(Joined(EffectsOf(world)), "cut-clients 003");
+  EXPECT_NE(RecordOf(world).find("suspects=003"), std::string::npos) << "for the next leader";
+  world.pod(3).first_seen = kNow + 20'000;  // long after: nobody came to it
+  EXPECT_NE(Joined(EffectsOf(world)).find("reader-slice"), std::string::npos);
 }
 
 TEST(OldClients, TheStepsAreAtATenthAHalfTwoAndFiveSeconds) {

@@ -154,8 +154,44 @@ TEST(Removal, Rows) {
          w.seen.reader_slice.endpoints.pop_back();
          w.Fence(3);
          w.facts(1).replicas.pop_back();
+         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
        },
        {"delete 003 uid=uid-003 rv=13"}, "-"},
+      {"its offset counts for nothing where it began another history", 3,
+       [&](World& w) {
+         smaller(w);
+         w.record().in_sync.pop_back();
+         w.seen.reader_slice.endpoints.pop_back();
+         w.Fence(3);
+         w.facts(1).replicas.pop_back();
+         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
+         w.facts(3).repl_id = "own-3";
+         w.facts(3).offset = w.facts(1).offset + 1000;
+       },
+       {"delete 003 uid=uid-003 rv=13"}, "-"},
+      {"not while the primary is empty and it is not", 3,
+       [&](World& w) {
+         smaller(w);
+         w.record().in_sync.pop_back();
+         w.seen.reader_slice.endpoints.pop_back();
+         w.Fence(3);
+         w.facts(1).replicas.pop_back();
+         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
+         w.facts(3).repl_id = "own-3";
+         w.facts(3).keys = 5;
+         w.facts(1).keys = 0;
+       },
+       {}, "-"},
+      {"not before the primary has answered since", 3,
+       [&](World& w) {
+         smaller(w);
+         w.record().in_sync.pop_back();
+         w.seen.reader_slice.endpoints.pop_back();
+         w.Fence(3);
+         w.facts(1).replicas.pop_back();
+         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 50;
+       },
+       {}, "-"},
       {"the least useful one goes: out of sync before in sync", 3,
        [&](World& w) {
          smaller(w);
@@ -199,7 +235,8 @@ TEST(Removal, TheLastHolderIsNeverRemoved) {
   world.spec().automatic_failover_enabled = false;
   world.Lose(1, 5000);
   world.Still(2, 5000);
-  EXPECT_EQ(Joined(EffectsOf(world)), "") << "only the replica's data is within reach";
+  EXPECT_EQ(Joined(EffectsOf(world)), "detach 002")
+      << "only the replica's data is within reach: it is to take over";
 }
 
 TEST(Status, AtRest) {

@@ -295,6 +295,11 @@ TEST(Track, AReplicaThatFallsBehindWakes) {
   EXPECT_EQ(Text(OnInfo(facts, info, 200)), "none");
   info.replicas[0].lag_seconds = 2;
   EXPECT_EQ(Text(OnInfo(facts, info, 300)), "urgent");
+  OnInfo(facts, info, 400);
+  EXPECT_EQ(facts.late_since.at("10.0.0.2"), 300);
+  info.replicas[0].lag_seconds = 0;
+  OnInfo(facts, info, 500);
+  EXPECT_TRUE(facts.late_since.empty());
 }
 
 TEST(Track, SinceWhen) {
