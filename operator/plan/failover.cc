@@ -290,6 +290,14 @@ void SuspectHeirs(Context& context, const std::string& granted_uid) {
   }
 }
 
+// From when it did not serve: a process that was quiet for longer than a poll before it ended had
+// hung, and was ended by us.
+MonoMs FailedAt(const model::EngineView& engine) {
+  constexpr std::int64_t kPollMs = 1120;
+  return engine.fin_at - engine.last_heard > kPollMs ? engine.last_heard
+                                                     : std::max(engine.last_heard, engine.fin_at);
+}
+
 }  // namespace
 
 void Grant(Context& context, const Member& member, std::int64_t offset,
@@ -324,8 +332,8 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
   transition.stage = model::Stage::kPromoting;
   transition.started_wall_ms = context.seen.wall_now;
   if (old_member != nullptr && old_member->engine.last_heard > 0) {
-    transition.detect_ms = std::max<std::int64_t>(
-        context.seen.now - std::max(old_member->engine.last_heard, old_member->engine.fin_at), 0);
+    const MonoMs failed_at = FailedAt(old_member->engine);
+    transition.detect_ms = std::max<std::int64_t>(context.seen.now - failed_at, 0);
   }
   // Only a fence tells how far the old primary had come.
   if (ack != nullptr && offset >= 0) {

@@ -150,7 +150,7 @@ void Checker::LookAtHealth() {
 void Checker::OnDetached(const Engine& replica, const Engine& source) {
   Count("replicas detached from a primary that they heard");
   const bool well = source.pod_uid() == recorded_uid_ && healthy_uid_ == recorded_uid_ &&
-                    world_->Now() - healthy_since_ > kDetachHealthyForMs;
+                    Stays(source) && world_->Now() - healthy_since_ > kDetachHealthyForMs;
   if (!well) return;
   Violate("S8", replica.Describe() + " was taken from " + source.Describe() +
                     ", which all its replicas heard");

@@ -460,5 +460,17 @@ TEST(LostLinks, ADeadPrimaryWithAnUnheardReplica) {
   EXPECT_EQ(Joined(EffectsOf(world)), "promote 002") << "whoever cannot be asked has no say";
 }
 
+TEST(Detection, CountsFromTheEndOfTheProcessUnlessItHadHungBefore) {
+  World died;
+  died.Die(1);
+  ASSERT_TRUE(died.Make().record.has_value());
+  EXPECT_EQ(died.Make().record->transition->detect_ms, 50);
+  World hung;
+  hung.Die(1);
+  hung.engine(1).last_heard = kNow - 6000;
+  ASSERT_TRUE(hung.Make().record.has_value());
+  EXPECT_EQ(hung.Make().record->transition->detect_ms, 6000);
+}
+
 }  // namespace
 }  // namespace regroup::plan::testing
