@@ -3,6 +3,7 @@
 // Thread: one pass, one thread. Lifetime: the Observed outlives the context.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -10,6 +11,9 @@
 #include "operator/model/plan.h"
 
 namespace regroup::plan {
+
+// At rest the fleet asks once a second: a process that was not heard for so long missed an answer.
+inline constexpr std::int64_t kMissedAnswerMs = 1120;
 
 struct Context {
   const model::Observed& seen;
@@ -67,6 +71,21 @@ inline bool Deleting(const model::Member& member) { return !member.pod || member
 inline const model::PodView* LastPod(const model::Member& member) {
   if (member.pod) return &*member.pod;
   return member.departed ? &*member.departed : nullptr;
+}
+// nullptr: it is not bound yet, or its node is unknown.
+inline const model::NodeView* NodeOf(const model::Observed& seen, const model::PodView* pod) {
+  for (const model::NodeView& node : seen.nodes) {
+    if (pod != nullptr && node.name == pod->node) return &node;
+  }
+  return nullptr;
+}
+inline bool NodeIsReady(const model::Observed& seen, const model::Member& member) {
+  const model::NodeView* node = NodeOf(seen, LastPod(member));
+  return node != nullptr && node->ready;
+}
+// Its append-only file takes no more, so as a primary it refuses writes.
+inline bool DiskFailed(const model::Member& member) {
+  return Answers(member) && member.engine.facts->disk_failed;
 }
 inline std::string ContainerOf(const model::Member& member) {
   const model::PodView* pod = LastPod(member);

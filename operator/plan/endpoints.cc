@@ -14,10 +14,8 @@ namespace {
 // Where it was to run; of a member that was made while no zone was open, where it does.
 std::string ZoneOf(const model::Observed& seen, const model::PodView& pod) {
   if (!pod.zone.empty()) return pod.zone;
-  for (const model::NodeView& node : seen.nodes) {
-    if (node.name == pod.node) return node.zone;
-  }
-  return "";
+  const model::NodeView* node = NodeOf(seen, &pod);
+  return node == nullptr ? "" : node->zone;
 }
 
 SliceEndpoint EndpointOf(const model::Observed& seen, const Member& member) {

@@ -293,9 +293,8 @@ void SuspectHeirs(Context& context, const std::string& granted_uid) {
 // From when it did not serve: a process that was quiet for longer than a poll before it ended had
 // hung, and was ended by us.
 MonoMs FailedAt(const model::EngineView& engine) {
-  constexpr std::int64_t kPollMs = 1120;
-  return engine.fin_at - engine.last_heard > kPollMs ? engine.last_heard
-                                                     : std::max(engine.last_heard, engine.fin_at);
+  const bool hung = engine.fin_at - engine.last_heard > kMissedAnswerMs;
+  return hung ? engine.last_heard : std::max(engine.last_heard, engine.fin_at);
 }
 
 }  // namespace

@@ -12,8 +12,6 @@ using model::Reach;
 
 namespace {
 
-// At rest the fleet asks once a second, so a process is quiet when it missed one answer.
-constexpr std::int64_t kQuietMs = 1120;
 // The primary pings once a second, give or take its cron's tenth: after that it was not heard.
 constexpr std::int64_t kStillMs = 1250;
 constexpr std::int64_t kLinkSilenceSeconds = 2;
@@ -22,9 +20,7 @@ constexpr std::int64_t kSuspectPaceMs = 50;
 bool NodeIsOut(const Observed& seen, const Member& member) {
   const model::PodView* pod = LastPod(member);
   if (pod == nullptr || pod->node.empty()) return false;
-  for (const model::NodeView& node : seen.nodes) {
-    if (node.name == pod->node) return node.out_of_service;
-  }
+  if (const model::NodeView* node = NodeOf(seen, pod)) return node->out_of_service;
   // The Node object is gone. An empty list means that our cache is, not the cluster.
   return !seen.nodes.empty();
 }
@@ -113,7 +109,7 @@ bool ReplicasAgree(const Observed& seen, const Member& primary) {
   bool anyone = false;
   for (const Member& member : seen.members) {
     if (member.uid == primary.uid || !Answers(member)) continue;
-    if (seen.now - member.engine.last_heard > kQuietMs) continue;
+    if (seen.now - member.engine.last_heard > kMissedAnswerMs) continue;
     anyone = true;
     if (member.engine.facts->fenced()) continue;
     if (!InSyncRecorded(seen.group.record, member) && !LinkedTo(primary, member)) continue;
@@ -146,7 +142,7 @@ Fault PrimaryFault(const Observed& seen, const model::PlanOptions& options) {
     if (!primary->engine.facts->is_primary) {
       return {FaultKind::kNotPrimary, "it answers as a fenced replica", -1};
     }
-    if (seen.now - primary->engine.last_heard <= kQuietMs) return {FaultKind::kNone, "", -1};
+    if (seen.now - primary->engine.last_heard <= kMissedAnswerMs) return {FaultKind::kNone, "", -1};
   }
   if (ProvenDead(seen, *primary, granted.run_id, granted.container_id)) {
     if (AllLinksDown(seen, granted.uid, primary->engine.fin_at)) {

@@ -25,14 +25,6 @@ bool AskedLately(const Observed& seen, const std::string& key, std::int64_t with
   return asked != seen.memory.shut_at.end() && seen.now - asked->second < within_ms;
 }
 
-bool NodeReady(const Observed& seen, const Member& member) {
-  const model::PodView* pod = LastPod(member);
-  for (const model::NodeView& node : seen.nodes) {
-    if (pod != nullptr && node.name == pod->node) return node.ready;
-  }
-  return false;
-}
-
 // Answers, or its process is proven dead.
 bool Accounted(const Observed& seen, const Member& member) {
   return Answers(member) || ProvenDead(seen, member, RunOf(member), ContainerOf(member));
@@ -42,7 +34,7 @@ bool Accounted(const Observed& seen, const Member& member) {
 
 void PlanKill(Context& context, const Fault& fault, const Member& primary) {
   if (fault.kind != FaultKind::kHung || !primary.pod) return;
-  if (!NodeReady(context.seen, primary) || !CandidateReady(context, primary)) return;
+  if (!NodeIsReady(context.seen, primary) || !CandidateReady(context, primary)) return;
   if (AskedLately(context.seen, primary.uid, kAskAgainMs)) return;
   context.Do(model::DeleteMember{primary.name, primary.uid, primary.pod->resource_version,
                                  kGraceSeconds, "it hangs, and a replica is ready: " +
@@ -74,7 +66,7 @@ Unproven MayPromoteUnproven(const Observed& seen, const model::PlanOptions& opti
   for (const std::string& uid : record.members) {
     const Member* member = seen.FindMember(uid);
     if (member == nullptr || LastPod(*member) == nullptr) return {};
-    if (!Accounted(seen, *member) && NodeReady(seen, *member)) return {};
+    if (!Accounted(seen, *member) && NodeIsReady(seen, *member)) return {};
   }
   return {true, 0};
 }

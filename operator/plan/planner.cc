@@ -124,7 +124,7 @@ bool LinkLossUnexplained(const Context& context, const Member& primary) {
 // A replica whose disk is full serves reads, but what it holds would not survive its end.
 void PlanDisks(Context& context) {
   for (const Member& member : context.seen.members) {
-    if (!Answers(member) || !member.engine.facts->disk_failed || !context.pending.empty()) continue;
+    if (!DiskFailed(member) || !context.pending.empty()) continue;
     context.pending_reason = "DiskFailed";
     context.pending = member.name + " cannot write to its disk. Make room on its volume, or "
                       "enlarge it.";
@@ -218,8 +218,10 @@ void PlanMain(Context& context) {
                      context.seen.primary_slice.epoch > context.record().epoch;
   const bool recorded = context.record().epoch > 0 && context.record().primary && !stale;
   if (!recorded) {
-    if (can_create) PlanCreation(context);
-    if (can_create && context.plan.effects.empty()) PlanBootstrap(context);
+    if (can_create) {
+      PlanCreation(context);
+      if (context.plan.effects.empty()) PlanBootstrap(context);
+    }
     context.LookAgain(200);
     return;
   }

@@ -22,7 +22,7 @@ struct Facts {
 
 bool Serving(const Context& context, const Member& primary) {
   if (!Answers(primary) || !primary.engine.facts->is_primary) return false;
-  if (primary.engine.facts->disk_failed) return false;  // it refuses writes
+  if (DiskFailed(primary)) return false;
   if (RunOf(primary) != context.record().primary->run_id || context.next.transition) return false;
   const auto& endpoints = context.seen.primary_slice.endpoints;
   return context.seen.primary_slice.epoch == context.record().epoch && endpoints.size() == 1 &&

@@ -27,7 +27,6 @@ constexpr std::int64_t kFastMs = 10;
 // "Close": more than this cannot be read in the time that a write gap may take.
 constexpr std::int64_t kCloseBytes = std::int64_t{8} << 20;
 constexpr std::int64_t kCatchUpMs = 1000;    // from the fence to the promotion; then it goes back
-constexpr std::int64_t kLostMs = 1120;       // a member that missed one answer at rest
 constexpr std::int64_t kProxySyncMs = 1'200; // kube-proxy's minSyncPeriod, and the way to it
 constexpr std::int64_t kTryAgainMs = 10'000; // after a switchover that went back
 
@@ -36,15 +35,8 @@ struct Wish {
   std::string reason;  // empty: there is no wish
 };
 
-const model::NodeView* NodeOf(const model::Observed& seen, const Member& member) {
-  for (const model::NodeView& node : seen.nodes) {
-    if (member.pod && node.name == member.pod->node) return &node;
-  }
-  return nullptr;
-}
-
 bool Draining(const model::Observed& seen, const Member& member) {
-  const model::NodeView* node = NodeOf(seen, member);
+  const model::NodeView* node = NodeOf(seen, member.pod ? &*member.pod : nullptr);
   return node != nullptr && node->draining;
 }
 
@@ -52,7 +44,7 @@ Wish WishOf(const Context& context, const Member& primary) {
   const bool automatic = context.fails_over();
   if (Deleting(primary)) return automatic ? Wish{"", kDeleted} : Wish{};
   if (automatic && Draining(context.seen, primary)) return {"", kDrained};
-  if (automatic && primary.engine.facts->disk_failed) return {"", kDiskFailed};
+  if (automatic && DiskFailed(primary)) return {"", kDiskFailed};
   const std::string& wanted = context.spec().primary_cluster_id;
   if (!wanted.empty() && wanted != primary.name) return {wanted, kRequested};
   return {};
@@ -73,9 +65,7 @@ std::string Missing(const Context& context, const std::string& name) {
   for (const Member& member : context.seen.members) {
     if (member.name != name || !member.pod) continue;
     if (Draining(context.seen, member)) return name + " is on a node that is being drained";
-    if (Answers(member) && member.engine.facts->disk_failed) {
-      return name + " cannot write to its disk";
-    }
+    if (DiskFailed(member)) return name + " cannot write to its disk";
     return name + " is not in sync yet";
   }
   return name + " does not exist; name one of the members, or remove the field";
@@ -166,7 +156,7 @@ Ends EndsOf(const Context& context) {
 }
 
 bool Quiet(const Context& context, const Member* member) {
-  return member == nullptr || context.seen.now - member->engine.last_heard > kLostMs;
+  return member == nullptr || context.seen.now - member->engine.last_heard > kMissedAnswerMs;
 }
 
 void GoBack(Context& context, const std::string& why) {
@@ -274,7 +264,7 @@ bool PlanSwitchover(Context& context, const Member& primary) {
   if (wish.reason.empty()) return false;
   const auto fits = [&](const Member& member) {
     return (wish.to.empty() || member.name == wish.to) && !Draining(context.seen, member) &&
-           Answers(member) && !member.engine.facts->disk_failed && Close(context, primary, member);
+           !DiskFailed(member) && Close(context, primary, member);
   };
   const Choice choice = ChooseCandidate(context.seen, context.options, primary.uid, fits);
   if (choice.member == nullptr) {

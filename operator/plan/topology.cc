@@ -18,14 +18,6 @@ bool CrashLoops(const Member& member) {
   return member.pod->waiting_reason == "CrashLoopBackOff";
 }
 
-bool NodeIsReady(const Observed& seen, const Member& member) {
-  const model::PodView* pod = LastPod(member);
-  for (const model::NodeView& node : seen.nodes) {
-    if (pod != nullptr && node.name == pod->node) return node.ready;
-  }
-  return false;
-}
-
 // With a volume the name carries the data, so a member on its way out is waited for while its node
 // can still report.
 bool NameComesBack(const Context& context, const Member& member) {

@@ -319,6 +319,23 @@ def strike(pid: int, number: int) -> float:
     return when
 
 
+def resume(pid: int) -> None:
+    """SIGCONT; a process that was ended meanwhile is an outcome, too."""
+    try:
+        strike(pid, signal.SIGCONT)
+    except ProcessLookupError:
+        pass
+
+
+def undo_all(undos: list[Callable[[], Any]], notes: list[str]) -> None:
+    """Every undo once, the latest first; one that fails is noted and stops no other."""
+    while undos:
+        try:
+            undos.pop()()
+        except (*TROUBLE, AssertionError) as error:
+            notes.append(f"undoing failed: {error}")
+
+
 def die(pid: int) -> float:
     """kill -9, and the CLOCK_MONOTONIC time of it."""
     return strike(pid, signal.SIGKILL)

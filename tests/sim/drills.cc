@@ -54,21 +54,12 @@ void DrillScene::ApiServerAway() {
 void DrillScene::PrimaryUnseen() {
   const Engine* primary = Primary();
   if (primary == nullptr) return;
-  const bool one_way = world_.Chance(0.3);
-  for (const auto& one : operators_) {
-    network_.Block(primary->node(), one->host());
-    if (!one_way) network_.Block(one->host(), primary->node());
-  }
+  HideFromOperators(primary->node(), world_.Chance(0.3));
   Outage("S8", "the operators do not hear the primary", world_.Between(2'000, 60'000));
 }
 
 void DrillScene::NobodySeen() {
-  for (const auto& one : operators_) {
-    for (const std::string& node : cluster_.nodes()) {
-      network_.Block(node, one->host());
-      network_.Block(one->host(), node);
-    }
-  }
+  for (const std::string& node : cluster_.nodes()) HideFromOperators(node, false);
   Outage("S10", "the operators hear no member", world_.Between(2'000, 60'000));
 }
 

@@ -115,6 +115,13 @@ void FakeFleet::Poll(const std::string& key, std::uint64_t generation) {
   SchedulePoll(key, generation, std::max<std::int64_t>(next, 20));
 }
 
+void FakeFleet::TurnedAway(Watched& member, redis::Ended how) {
+  member.watched = nullptr;
+  member.asked_at = 0;
+  ++member.failures;
+  Tell(member.group, redis::OnConnectFailed(member.facts, how, world().Now()));
+}
+
 void FakeFleet::Ask(const std::string& key, Watched& member) {
   Engine* engine = engines_->Alive(member.target.address, member.target.port);
   const std::string host = HostOf(member);
@@ -125,20 +132,10 @@ void FakeFleet::Ask(const std::string& key, Watched& member) {
   if (engine == nullptr) {
     // Data sent on a connection that the dead process left behind is answered by a reset, which
     // OnDeath has told already or, after a cut, is no evidence.
-    member.watched = nullptr;
-    member.asked_at = 0;
-    ++member.failures;
-    Tell(member.group, redis::OnConnectFailed(member.facts, redis::Ended::kRefused, world().Now()));
-    return;
+    return TurnedAway(member, redis::Ended::kRefused);
   }
   if (engine->frozen()) return Unanswered(key, member, redis::Reach::kSilent);
-  if (engine->stranger()) {
-    member.watched = nullptr;
-    member.asked_at = 0;
-    ++member.failures;
-    Tell(member.group, redis::OnConnectFailed(member.facts, redis::Ended::kDenied, world().Now()));
-    return;
-  }
+  if (engine->stranger()) return TurnedAway(member, redis::Ended::kDenied);
   member.watched = engine;
   const redis::Info info = engine->Info();
   const std::int64_t delay = world().Chance(0.02) ? world().Between(5, 120) : world().Between(0, 3);

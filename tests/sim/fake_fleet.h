@@ -75,6 +75,7 @@ class FakeFleet final : public redis::Fleet, public EngineObserver {
   void Poll(const std::string& key, std::uint64_t generation);
   void Ask(const std::string& key, Watched& member);
   void Unanswered(const std::string& key, Watched& member, redis::Reach reach);
+  void TurnedAway(Watched& member, redis::Ended how);
   void Tell(const std::string& group, redis::Wake wake);
   Result<redis::Session> PrepareOne(Watched& member, std::int64_t timeout_ms);
   Result<redis::CommandReply> ExecuteOne(const std::string& group, const redis::Command& command,

@@ -171,6 +171,14 @@ void FaultScene::OneWay() {
   Back(300, 20'000, [this, a, b] { network_.Unblock(a, b); });
 }
 
+// With `one_way` the operators are still heard there.
+void FaultScene::HideFromOperators(const std::string& node, bool one_way) {
+  for (const auto& one : operators_) {
+    network_.Block(node, one->host());
+    if (!one_way) network_.Block(one->host(), node);
+  }
+}
+
 // Nobody but the operators is kept from the primary (a broken route, a NetworkPolicy).
 void FaultScene::CutPrimaryFromOperators() {
   Engine* primary = Primary();
@@ -178,10 +186,7 @@ void FaultScene::CutPrimaryFromOperators() {
   const std::string node = primary->node();
   const bool one_way = world_.Chance(0.3);
   world_.Trace("cut: " + node + " from the operators, with " + primary->Describe());
-  for (const auto& one : operators_) {
-    network_.Block(node, one->host());
-    if (!one_way) network_.Block(one->host(), node);
-  }
+  HideFromOperators(node, one_way);
   Back(1000, 30'000, [this, node] {
     for (const auto& one : operators_) {
       network_.Unblock(node, one->host());

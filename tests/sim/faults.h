@@ -27,6 +27,7 @@ class FaultScene : public Scene {
   Json spec_;  // what the group is made with, and what it is to have in the end
   bool wiped_ = false;  // a human destroyed the record
   bool faults_on_ = false;
+  void HideFromOperators(const std::string& node, bool one_way);
 
  private:
   using Fault = void (FaultScene::*)();

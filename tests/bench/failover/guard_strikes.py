@@ -8,10 +8,10 @@ import time
 import dataset
 from client import lost_writes
 from clients import writing
-from harness import die, strike
+from harness import die, resume, strike
 from observer import ObserverLog
 from results import Result
-from strikes import Scene, Strike, cut, lead_elsewhere, resume, until_dark_enough
+from strikes import Scene, Strike, cut, lead_elsewhere, until_dark_enough
 from systems import PORT, Member
 
 STALL_S = 10.0

@@ -8,6 +8,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
 
-for folder in (HERE, ROOT / "tests" / "e2e"):
+for folder in (HERE, HERE.parent, ROOT / "tests" / "e2e"):
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))

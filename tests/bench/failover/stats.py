@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from statistics import median
 from typing import Iterable, Sequence
 
 import paths  # noqa: F401
 from client import WriteLog
+from percentiles import percentile
 from observer import ObserverLog
 
 Interval = tuple[float, float]
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest rank: a value that was measured."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
 
 
 @dataclass(frozen=True)

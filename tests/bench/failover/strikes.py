@@ -10,7 +10,7 @@ from typing import Callable
 
 import paths  # noqa: F401
 from clients import LoopProcess
-from harness import TROUBLE, Cluster, die, strike
+from harness import Cluster, die, resume, strike, undo_all
 from observer import ObserverLog, ObserverProcess
 from operator_control import PODS_PATH, Operator
 from results import Result
@@ -47,11 +47,7 @@ class Scene:
         self._undo.append(undo)
 
     def undo(self) -> None:
-        while self._undo:
-            try:
-                self._undo.pop()()
-            except (*TROUBLE, AssertionError) as error:
-                self.notes.append(f"undoing failed: {error}")
+        undo_all(self._undo, self.notes)
         self.undone_at = self.undone_at or time.monotonic()
 
     def wait_moved(self) -> None:
@@ -106,15 +102,8 @@ def hang(scene: Scene) -> float:
     return strike(scene.pid, signal.SIGSTOP)
 
 
-def untilresumed(scene: Scene, fault_at: float) -> None:
+def until_resumed(scene: Scene, fault_at: float) -> None:
     time.sleep(max(0.0, fault_at + HANG_S - time.monotonic()))
-
-
-def resume(pid: int) -> None:
-    try:
-        strike(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        pass  # it was ended meanwhile, which is an outcome
 
 
 def lead_elsewhere(scene: Scene) -> None:
@@ -154,7 +143,7 @@ def planned(scene: Scene) -> float:
 STRIKES = {one.name: one for one in (
     Strike("kill", "kill -9 of the primary's process", kill),
     Strike("delete", "the primary's pod deleted, grace 30 s", delete),
-    Strike("hang", f"SIGSTOP of the primary for {HANG_S:.0f} s", hang, untilresumed,
+    Strike("hang", f"SIGSTOP of the primary for {HANG_S:.0f} s", hang, until_resumed,
            lasting=True),
     Strike("power", "the primary's node unplugged and frozen", power, until_dark_enough,
            lead_elsewhere, lasting=True),

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,13 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
+from percentiles import percentile
+
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
-
-
-def percentile(values: Sequence[float], share: float) -> float:
-    """The nearest rank: a value that was measured."""
-    ordered = sorted(values)
-    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
 
 
 def spread(values: Sequence[float], unit: str = "ms", digits: int = 0) -> str:

@@ -20,12 +20,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parents[1] / "integration")]
+sys.path[:0] = [str(HERE), str(HERE.parent), str(HERE.parents[1] / "integration")]
 
 import strangers  # noqa: E402
 from child import boot_ms  # noqa: E402
-from figures import Audit, Row, load, percentile, spread, table, writes_but_lease  # noqa: E402
+from figures import Audit, Row, load, spread, table, writes_but_lease  # noqa: E402
 from groups import Groups  # noqa: E402
+from percentiles import percentile  # noqa: E402
 from stage import Stage  # noqa: E402
 
 INSIDE = "REGROUP_BENCH_INSIDE"

@@ -15,7 +15,7 @@ import redis
 from faults.history import History
 from faults.scenario import stretched
 from group import Group, MemberView
-from harness import TROUBLE, Cluster, Json, die, strike, wait_for
+from harness import TROUBLE, Cluster, Json, die, resume, strike, undo_all, wait_for
 from observer import ObserverProcess
 from operator_control import Operator
 
@@ -78,11 +78,7 @@ class Stage:
         if not self._undo:  # all is undone, or a fault that is over by itself, such as a kill
             self.healed_at = self.healed_at or self.fault_at or time.monotonic()
             return
-        while self._undo:
-            try:
-                self._undo.pop()()
-            except (*TROUBLE, AssertionError) as error:
-                self.notes.append(f"undoing failed: {error}")
+        undo_all(self._undo, self.notes)
         self.healed_at = time.monotonic()
 
     def close(self) -> None:
@@ -94,7 +90,7 @@ class Stage:
 
     def freeze(self, *members: MemberView) -> float:
         for member in members:
-            self.later(partial(_resume, self.pids[member.name]))
+            self.later(partial(resume, self.pids[member.name]))
         return max(strike(self.pids[member.name], signal.SIGSTOP) for member in members)
 
     def cut(self, node: str) -> float:
@@ -174,10 +170,3 @@ class Stage:
                 self.observers[0].add(self.group.addresses())
             except (*TROUBLE, ValueError):
                 continue
-
-
-def _resume(pid: int) -> None:
-    try:
-        strike(pid, signal.SIGCONT)
-    except ProcessLookupError:
-        pass  # it was killed meanwhile, which is an outcome

@@ -136,61 +136,44 @@ TEST(Replacement, Rows) {
 
 TEST(Removal, Rows) {
   const auto smaller = [](World& w) { w.spec().replicas = 1; };
+  const auto out_of_sync = [&](World& w) {
+    smaller(w);
+    w.record().in_sync.pop_back();
+    w.seen.reader_slice.endpoints.pop_back();
+  };
+  const auto detached = [&](World& w, std::int64_t primary_answered_ms_ago) {
+    out_of_sync(w);
+    w.Fence(3);
+    w.facts(1).replicas.pop_back();
+    w.engine(1).facts_at = w.engine(1).last_heard = kNow - primary_answered_ms_ago;
+  };
   Check({
       {"first it leaves the in-sync list and the reader's slice", 3, smaller,
        {"reader-slice e3 rv=32 [002/10.0.0.2/zone-b]"},
        "e3 primary=001 guard=on inSync=002 members=001,002,003 suspects= lineage=history-1"},
       {"then it is detached", 3,
-       [&](World& w) {
-         smaller(w);
-         w.record().in_sync.pop_back();
-         w.seen.reader_slice.endpoints.pop_back();
-       },
+       out_of_sync,
        {"fence 003"}, "-"},
       {"then deleted", 3,
-       [&](World& w) {
-         smaller(w);
-         w.record().in_sync.pop_back();
-         w.seen.reader_slice.endpoints.pop_back();
-         w.Fence(3);
-         w.facts(1).replicas.pop_back();
-         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
-       },
+       [&](World& w) { detached(w, 2); },
        {"delete 003 uid=uid-003 rv=13"}, "-"},
       {"its offset counts for nothing where it began another history", 3,
        [&](World& w) {
-         smaller(w);
-         w.record().in_sync.pop_back();
-         w.seen.reader_slice.endpoints.pop_back();
-         w.Fence(3);
-         w.facts(1).replicas.pop_back();
-         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
+         detached(w, 2);
          w.facts(3).repl_id = "own-3";
          w.facts(3).offset = w.facts(1).offset + 1000;
        },
        {"delete 003 uid=uid-003 rv=13"}, "-"},
       {"not while the primary is empty and it is not", 3,
        [&](World& w) {
-         smaller(w);
-         w.record().in_sync.pop_back();
-         w.seen.reader_slice.endpoints.pop_back();
-         w.Fence(3);
-         w.facts(1).replicas.pop_back();
-         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 2;
+         detached(w, 2);
          w.facts(3).repl_id = "own-3";
          w.facts(3).keys = 5;
          w.facts(1).keys = 0;
        },
        {}, "-"},
       {"not before the primary has answered since", 3,
-       [&](World& w) {
-         smaller(w);
-         w.record().in_sync.pop_back();
-         w.seen.reader_slice.endpoints.pop_back();
-         w.Fence(3);
-         w.facts(1).replicas.pop_back();
-         w.engine(1).facts_at = w.engine(1).last_heard = kNow - 50;
-       },
+       [&](World& w) { detached(w, 50); },
        {}, "-"},
       {"the least useful one goes: out of sync before in sync", 3,
        [&](World& w) {
@@ -220,10 +203,8 @@ TEST(Removal, Rows) {
        {"promote 002"}, "-"},
       {"not while another one is going already", 3,
        [&](World& w) {
-         smaller(w);
+         out_of_sync(w);
          w.pod(3).deleting = true;
-         w.record().in_sync.pop_back();
-         w.seen.reader_slice.endpoints.pop_back();
        },
        {}, "-"},
   });
