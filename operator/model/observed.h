@@ -176,6 +176,8 @@ struct Memory {
     std::uint64_t token = 0;  // of the connection that it was made on
   };
   std::map<std::string, Ack> fenced;            // by UID; rule proof (b), and detaches
+  std::map<std::string, Ack> guarded;           // by UID: the guard that this leadership put on
+  std::map<std::string, std::string> confirmed; // by UID: the run that a live read found to be its
   std::map<std::string, int> clients_cut;       // by UID: steps of old-clients done
   std::map<std::string, MonoMs> demoted_at;     // by UID
   std::map<std::string, MonoMs> endpoint_left;  // by address that the primary's endpoint named
@@ -185,6 +187,8 @@ struct Memory {
   std::map<std::string, MonoMs> ready_since;       // by node: Ready without a break since then
   std::map<std::string, MonoMs> vanished_since;    // by UID: a member whose pod object is gone
   std::map<std::string, MonoMs> shut_at;  // by run id or pod UID: when its end was last asked for
+  std::string ended_run;  // of the recorded primary, once its process is proven to have ended…
+  MonoMs ended_at = 0;    // …and when that was first seen
   MonoMs slice_written_at = 0;            // when an endpoint slice was last written
   MonoMs switch_given_up_at = 0;          // when a switchover last went back; 0: none did
   // The transition under way, for the stages' times; 0 where another leader did it.

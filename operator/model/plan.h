@@ -55,6 +55,9 @@ struct DeleteMember {
   std::string resource_version;
   int grace_seconds = -1;  // -1: the pod's own
   std::string reason;
+  // Whose pod must stay for it, by a live read: a hung primary is ended only for an heir. "": none.
+  std::string heir_name{};
+  std::string heir_uid{};
 };
 
 struct ApplyOwned {
@@ -100,7 +103,16 @@ enum class Attention {
   kUrgent,    // at once, then 20 Hz: a transition is under way and each answer ends a wait
 };
 
+// A process that was heard at a pod's address is taken for that pod's. The pod may be an earlier one
+// of that name and address, where the watch is behind: a live read tells.
+struct LivePod {
+  std::string name;
+  std::string uid;
+  std::string run_id;
+};
+
 struct Plan {
+  std::vector<LivePod> confirm;           // before record and engines; else the round drops
   std::optional<NodeGroupRecord> record;  // CAS before the effects; a lost CAS drops the round
   std::vector<Effect> effects;
   GroupView view;                         // published last, and only when it differs

@@ -123,7 +123,7 @@ Choice ChooseHolder(const Observed& seen, const std::string& exclude_uid) {
   return choice;
 }
 
-const Member* FirstMember(const Observed& seen, bool fenced_only) {
+const Member* FirstMember(const Observed& seen, bool silent_only) {
   const auto& zones = seen.group.spec.preferred_cache_cluster_azs;
   const auto preferred = [&](const Member& member) {
     return !zones.empty() && member.pod->zone == zones.front();
@@ -131,7 +131,7 @@ const Member* FirstMember(const Observed& seen, bool fenced_only) {
   const Member* best = nullptr;
   for (const Member& member : seen.members) {
     if (!Answers(member) || Deleting(member)) continue;
-    if (fenced_only && !member.engine.facts->fenced()) continue;
+    if (silent_only && member.engine.facts->is_primary) continue;
     if (best == nullptr || std::make_tuple(!preferred(member), member.name) <
                                std::make_tuple(!preferred(*best), best->name)) {
       best = &member;

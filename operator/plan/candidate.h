@@ -36,6 +36,7 @@ bool InLineage(const model::NodeGroupRecord& record, const model::EngineFacts& f
 std::int64_t OffsetOf(const model::Observed& seen, const model::Member& member);
 
 // Where no data decides: the answering member in the preferred zone, else the first by name.
-const model::Member* FirstMember(const model::Observed& seen, bool fenced_only);
+// silent_only: none that takes writes now.
+const model::Member* FirstMember(const model::Observed& seen, bool silent_only);
 
 }  // namespace regroup::plan

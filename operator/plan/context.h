@@ -27,6 +27,7 @@ struct Context {
   bool stalled = false;  // needs a human
   bool unseen = false;   // whether the granted primary serves is not known
   bool hurry = false;    // the next step of a failover is milliseconds away: no pod is made now
+  bool volume_awaited = false;  // only the recorded primary's own volume can bring the group back
   std::string leaving_uid;  // the member that a smaller group lets go of
 
   Context(const model::Observed& observed, const model::PlanOptions& plan_options)
@@ -39,6 +40,14 @@ struct Context {
   bool record_changed() const { return !(next == seen.group.record); }
   bool idle() const { return plan.effects.empty() && !record_changed(); }
 
+  // Nothing is granted to, and nothing follows, in the name of a pod that was there before.
+  void Confirm(const model::Member& member) {
+    if (!member.pod || !member.engine.facts) return;
+    const std::string& run = member.engine.facts->run_id;
+    const auto known = seen.memory.confirmed.find(member.uid);
+    if (known != seen.memory.confirmed.end() && known->second == run) return;
+    plan.confirm.push_back({member.name, member.uid, run});
+  }
   void Say(std::string sentence) { plan.why.push_back(std::move(sentence)); }
   // What waits for a human is not covered by what only waits.
   void Block(std::string reason, std::string message, bool needs_human = false) {
@@ -101,15 +110,20 @@ inline model::EngineEffect ChangeOf(const model::Member& member, model::EngineCh
   effect.reason = std::move(reason);
   return effect;
 }
-// A fence or detach that this leadership made. Void for another process, once a younger INFO shows
-// that the member was told to follow again, and once the connection that it was made on is gone:
-// another operator may have undone and done it since.
+// What this leadership changed there. Void for another process, and once the connection that it was
+// changed on is gone: another operator may have undone and done it since.
+inline const model::Memory::Ack* OwnChange(
+    const std::map<std::string, model::Memory::Ack>& changes, const model::Member& member) {
+  const auto found = changes.find(member.uid);
+  if (found == changes.end() || found->second.run_id != RunOf(member)) return nullptr;
+  return found->second.token == member.engine.control_token ? &found->second : nullptr;
+}
+// A fence or detach that this leadership made; void, too, once a younger INFO shows that the member
+// was told to follow again.
 inline const model::Memory::Ack* AckOf(const model::Observed& seen, const model::Member& member) {
-  const auto found = seen.memory.fenced.find(member.uid);
-  if (found == seen.memory.fenced.end() || found->second.run_id != RunOf(member)) return nullptr;
-  if (found->second.token != member.engine.control_token) return nullptr;
-  const bool undone = member.engine.facts_at > found->second.at && !member.engine.facts->fenced();
-  return undone ? nullptr : &found->second;
+  const model::Memory::Ack* ack = OwnChange(seen.memory.fenced, member);
+  if (ack == nullptr) return nullptr;
+  return member.engine.facts_at > ack->at && !member.engine.facts->fenced() ? nullptr : ack;
 }
 inline bool Contains(const std::vector<std::string>& list, const std::string& value) {
   for (const std::string& item : list) {

@@ -93,8 +93,23 @@ bool AllAccounted(const Context& context) {
   return true;
 }
 
+// Whoever answers was read out after the primary's end was seen: what an older INFO shows empty may
+// have been filled since then, by the very primary that ended.
+bool ReadSinceTheEnd(const Context& context) {
+  const model::Memory& memory = context.seen.memory;
+  if (memory.ended_run != context.record().primary->run_id) return false;
+  for (const Member& member : context.seen.members) {
+    if (!Answers(member)) continue;
+    const model::EngineFacts& facts = *member.engine.facts;
+    if (member.engine.facts_at <= memory.ended_at) return false;
+    if (facts.loading || facts.sync_in_progress) return false;
+  }
+  return true;
+}
+
 // Every member of the record is dead or restarted, and nobody holds the lineage.
 bool NobodyHolds(const Context& context) {
+  if (!ReadSinceTheEnd(context)) return false;
   for (const Member& member : context.seen.members) {
     if (!Answers(member)) continue;
     if (member.engine.facts->keys > 0) return false;
@@ -154,8 +169,14 @@ void NothingPromotable(Context& context, const Fault& fault, const std::string& 
       Grant(context, *back, -1, "PrimaryReturned");
       return;
     }
+    context.volume_awaited = true;
     context.Block("WaitingForPrimary", "No replica can take over (" + why_not +
                   "); waiting for " + name + " to come back on its own volume.");
+    return;
+  }
+  if (PrimaryEnded(context.seen) && !ReadSinceTheEnd(context)) {
+    context.Block("NothingPromotable", "The primary " + name + " failed (" + fault.words +
+                  ") and no replica can take over yet; its members are read out once more.");
     return;
   }
   // An older copy only when the primary's data cannot return (rule candidate).
@@ -306,6 +327,7 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
   const Member* old_member = old ? context.seen.FindMember(old->uid) : nullptr;
   const model::Memory::Ack* ack =
       old_member == nullptr ? nullptr : AckOf(context.seen, *old_member);
+  context.Confirm(member);
   CloseLineage(context, offset);
   next.epoch = std::max(context.record().epoch, context.seen.primary_slice.epoch) + 1;
   next.primary = model::PrimaryRef{member.uid, member.name, RunOf(member),

@@ -131,6 +131,13 @@ bool ProvenDead(const Observed& seen, const Member& member, const std::string& r
          member.engine.refused_at >= member.engine.fin_at && member.engine.refused_at > 0;
 }
 
+bool PrimaryEnded(const Observed& seen) {
+  const auto& granted = seen.group.record.primary;
+  const Member* primary = granted ? seen.FindMember(granted->uid) : nullptr;
+  return primary != nullptr &&
+         ProvenDead(seen, *primary, granted->run_id, granted->container_id);
+}
+
 Fault PrimaryFault(const Observed& seen, const model::PlanOptions& options) {
   const model::PrimaryRef& granted = *seen.group.record.primary;
   const Member* primary = seen.FindMember(granted.uid);

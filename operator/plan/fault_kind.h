@@ -36,6 +36,9 @@ Fault PrimaryFault(const model::Observed& seen, const model::PlanOptions& option
 bool ProvenDead(const model::Observed& seen, const model::Member& member,
                 const std::string& run_id, const std::string& container_id);
 
+// The recorded primary's process is proven to have ended.
+bool PrimaryEnded(const model::Observed& seen);
+
 // Every reachable follower says that its link is down, in a reply younger than `after`.
 bool AllLinksDown(const model::Observed& seen, const std::string& primary_uid, MonoMs after);
 

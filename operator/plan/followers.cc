@@ -143,6 +143,7 @@ void PlanFollowers(Context& context, const Member& primary) {
     follow.address = primary.pod->ip;
     follow.port = port;
     context.Do(follow);
+    context.Confirm(member);
     context.Watch(model::Attention::kUrgent);
     context.LookAgain(kSyncPollMs);
   }
@@ -181,6 +182,20 @@ void WatchLate(Context& context, const Member& primary) {
 
 }  // namespace
 
+namespace {
+
+// Rule write-guard. While the record says off, an INFO that says on may be older than the command
+// that switched it off, by this operator or by one that led before: so the record follows only the
+// own command, which cut off everybody else's. A record that says on was left before the engine is.
+bool Guarded(const Context& context, const Member& primary) {
+  const bool shown = primary.engine.facts->guard_on;
+  if (context.record().write_guard) return shown;
+  const model::Memory::Ack* ack = OwnChange(context.seen.memory.guarded, primary);
+  return ack != nullptr && (shown || primary.engine.facts_at <= ack->at);
+}
+
+}  // namespace
+
 std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) {
   const model::Observed& seen = context.seen;
   std::vector<MemberRef> list;
@@ -205,7 +220,7 @@ void PlanInSync(Context& context, const Member& primary) {
   WatchLate(context, primary);
   const bool wanted =
       !now.empty() && context.spec().failover.write_guard == model::WriteGuardPolicy::kAuto;
-  if (wanted && !head.guard_on && context.options.write_guard) {
+  if (wanted && context.options.write_guard && !Guarded(context, primary)) {
     context.Do(ChangeOf(primary, EngineChange::kGuardOn, "a replica is in sync"));
     context.Watch(model::Attention::kUrgent);
     context.LookAgain(20);

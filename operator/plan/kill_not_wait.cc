@@ -15,9 +15,9 @@ constexpr int kGraceSeconds = 1;              // with less the kubelet would lea
 constexpr std::int64_t kAskAgainMs = 5'000;   // a lost or slow delete
 constexpr std::int64_t kShutAgainMs = 1'000;
 
-bool CandidateReady(const Context& context, const Member& primary) {
-  return context.options.kill_not_wait && context.fails_over() &&
-         ChooseCandidate(context.seen, context.options, primary.uid).member != nullptr;
+const Member* ReadyCandidate(const Context& context, const Member& primary) {
+  if (!context.options.kill_not_wait || !context.fails_over()) return nullptr;
+  return ChooseCandidate(context.seen, context.options, primary.uid).member;
 }
 
 bool AskedLately(const Observed& seen, const std::string& key, std::int64_t within_ms) {
@@ -34,18 +34,21 @@ bool Accounted(const Observed& seen, const Member& member) {
 
 void PlanKill(Context& context, const Fault& fault, const Member& primary) {
   if (fault.kind != FaultKind::kHung || !primary.pod) return;
-  if (!NodeIsReady(context.seen, primary) || !CandidateReady(context, primary)) return;
+  const Member* candidate = ReadyCandidate(context, primary);
+  if (!NodeIsReady(context.seen, primary) || candidate == nullptr) return;
   if (AskedLately(context.seen, primary.uid, kAskAgainMs)) return;
-  context.Do(model::DeleteMember{primary.name, primary.uid, primary.pod->resource_version,
-                                 kGraceSeconds, "it hangs, and a replica is ready: " +
-                                 fault.words});
+  model::DeleteMember end{primary.name, primary.uid, primary.pod->resource_version, kGraceSeconds,
+                          "it hangs, and a replica is ready: " + fault.words};
+  end.heir_name = candidate->name;
+  end.heir_uid = candidate->uid;
+  context.Do(std::move(end));
   context.Say("end the hung primary " + primary.name);
 }
 
 bool PlanEndOfBusy(Context& context, const Member& primary) {
   const bool loading = Answers(primary) && primary.engine.facts->loading;
   if (!(primary.engine.busy || loading) || !Deleting(primary)) return false;
-  if (!CandidateReady(context, primary)) return false;
+  if (ReadyCandidate(context, primary) == nullptr) return false;
   if (AskedLately(context.seen, RunOf(primary), kShutAgainMs)) return false;
   context.Do(ChangeOf(primary, model::EngineChange::kShutdown,
                       "it is being deleted and cannot hand over while it is busy"));

@@ -34,7 +34,8 @@ bool MayStillRun(const Context& context, const Member& member) {
 // With volumes the recorded primary's name comes first, and comes back even where the group is as
 // large as wanted: nobody else may hold its data.
 bool HoldsTheData(const Context& context, const std::string& name) {
-  return context.spec().storage && context.record().primary && !context.record().transition &&
+  return context.spec().storage && context.record().primary &&
+         (!context.record().transition || context.volume_awaited) &&
          context.record().primary->name == name;
 }
 

@@ -177,7 +177,25 @@ Result<void> DeleteLive(const Stage& stage, Watched kind, const std::string& nam
   return deleted;
 }
 
+// A human may have deleted it a moment ago, and the watch may be behind.
+Result<void> HeirStays(const Stage& stage, const model::DeleteMember& effect) {
+  const kube::ObjectRef ref = stage.Ref(Watched::kPod, effect.heir_name);
+  Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
+  if (!live) return Simply(live);
+  stage.Keep(Watched::kPod, *live);
+  if (Str(At(*live, {"metadata", "uid"})) == effect.heir_uid &&
+      !At(*live, {"metadata", "deletionTimestamp"}).is_string()) {
+    return {};
+  }
+  return Fail(ErrorCode::kConflict, "the pod of " + effect.heir_name + ", which is to take over, "
+              "is being deleted; " + effect.name + " is left alone");
+}
+
 Result<void> Do(const Stage& stage, const model::DeleteMember& effect) {
+  if (!effect.heir_name.empty()) {
+    Result<void> stays = HeirStays(stage, effect);
+    if (!stays) return stays;
+  }
   return DeleteLive(stage, Watched::kPod, effect.name, effect.uid, effect.resource_version,
                     effect.grace_seconds);
 }
@@ -375,6 +393,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       memory.promoted_at = reply.answered_at;
       memory.applied_parameters[effect.run_id].erase("repl-timeout");
       memory.fenced.erase(effect.uid);
+      memory.guarded.erase(effect.uid);  // a promotion switches it off
       memory.demoted_at.erase(effect.uid);
       memory.clients_cut.erase(effect.uid);
       break;
@@ -387,8 +406,8 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       break;
     case EngineChange::kSetAcl: memory.applied_acl[effect.run_id] = seen.acl_hash; break;
     case EngineChange::kShutdown: memory.shut_at[effect.run_id] = reply.answered_at; break;
-    case EngineChange::kGuardOn:
-    case EngineChange::kGuardOff: break;
+    case EngineChange::kGuardOn: memory.guarded[effect.uid] = AckOf(effect, reply); break;
+    case EngineChange::kGuardOff: memory.guarded.erase(effect.uid); break;
   }
 }
 

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "operator/base/log.h"
+#include "operator/plan/fault_kind.h"
 #include "operator/plan/planner.h"
 #include "operator/reconcile/act.h"
 #include "operator/reconcile/observe.h"
@@ -144,6 +145,20 @@ void Reconciler::TendMemory(const model::Group& group, GroupState& state) {
   if (!vanished.empty()) state.memory.ready_since = ready_since_;
 }
 
+namespace {
+
+// Since when the recorded primary's process is known to have ended.
+void NoteEnd(model::Observed& seen, model::Memory& memory) {
+  const std::string run =
+      plan::PrimaryEnded(seen) ? seen.group.record.primary->run_id : std::string();
+  if (run != memory.ended_run) memory.ended_at = seen.now;
+  memory.ended_run = run;
+  seen.memory.ended_run = memory.ended_run;
+  seen.memory.ended_at = memory.ended_at;
+}
+
+}  // namespace
+
 std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
   if (!ports_.caches->Reliable()) return nullptr;  // the last list that was waited for wakes us
   const std::shared_ptr<const model::Group> group = ports_.caches->Group(key);
@@ -166,6 +181,7 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
   model::Observed seen =
       Observe(*ports_.caches, *group, ports_.fleet->Facts(key), state.memory, around,
               state.rendered);
+  NoteEnd(seen, state.memory);
   model::Plan plan = plan::MakePlan(seen, options_.plan);
   ports_.fleet->SetPace(key, PaceOf(plan.attention));
   auto round = std::make_unique<Round>(ports_, options_, state, std::move(seen), std::move(plan));

@@ -51,9 +51,10 @@ class Round {
   const std::string& error() const { return error_; }
 
  private:
-  enum class Phase { kPrepare, kAuthority, kEngine, kHandOver, kObjects, kOver };
+  enum class Phase { kPrepare, kConfirm, kAuthority, kEngine, kHandOver, kObjects, kOver };
 
   void Prepare();
+  void Confirm();
   void Authority();
   void Engine();
   void HandOver();
@@ -62,6 +63,7 @@ class Round {
   void Note(const std::string& what, const Error& error);
   void AfterEffect(const model::Effect& effect);
   void RunEngine(const std::vector<std::size_t>& indices);
+  Phase AfterPrepare() const;
   Phase AfterEngine() const;
   bool RecordsLate() const;
 
@@ -79,6 +81,7 @@ class Round {
   std::optional<std::size_t> hand_over_;  // the promotion that waits for its `after_uid`
   MonoMs hand_over_since_ = 0;
   std::set<std::string> acknowledged_;    // members whose engine change of this round is done
+  std::size_t next_confirm_ = 0;
   std::size_t next_engine_ = 0;
   std::size_t next_object_ = 0;
   bool recorded_ = false;

@@ -54,6 +54,11 @@ void LeaveAddresses(model::Memory& memory, const model::Observed& seen,
   }
 }
 
+bool NeedsHeir(const model::Effect& effect) {
+  const auto* gone = std::get_if<model::DeleteMember>(&effect);
+  return gone != nullptr && !gone->heir_name.empty();
+}
+
 // Only without the rule authority: an older leader's connections, and what waits in them, live on.
 void SpareOthers(redis::Command& command) {
   if (!command.alone) command.transaction.erase(command.transaction.begin());
@@ -87,6 +92,7 @@ Round::Round(const Ports& ports, const Options& options, GroupState& state, mode
 bool Round::Step() {
   switch (phase_) {
     case Phase::kPrepare: Prepare(); break;
+    case Phase::kConfirm: Confirm(); break;
     case Phase::kAuthority: Authority(); break;
     case Phase::kEngine: Engine(); break;
     case Phase::kHandOver: HandOver(); break;
@@ -144,7 +150,36 @@ void Round::Prepare() {
       return;
     }
   }
-  phase_ = RecordsLate() ? Phase::kEngine : Phase::kAuthority;
+  phase_ = AfterPrepare();
+}
+
+Round::Phase Round::AfterPrepare() const {
+  if (next_confirm_ < plan_.confirm.size()) return Phase::kConfirm;
+  return RecordsLate() ? Phase::kEngine : Phase::kAuthority;
+}
+
+// A pod that is another now is kept in the caches, and the next plan is made with it.
+void Round::Confirm() {
+  const model::LivePod& pod = plan_.confirm[next_confirm_++];
+  const std::string& name_space = seen_.group.meta.namespace_name;
+  const Result<Json> live =
+      ports_.api->Get({TypeOf(Watched::kPod).type, name_space, pod.name}, kApiTimeoutMs);
+  if (live) {
+    ports_.caches->Keep(Watched::kPod, *live, ports_.clock->Now());
+    if (Str(At(*live, {"metadata", "uid"})) != pod.uid) {
+      return Drop("the pod of " + pod.name + " is another one by now");
+    }
+    state_.memory.confirmed[pod.uid] = pod.run_id;
+    phase_ = AfterPrepare();
+    return;
+  }
+  if (live.error().code != ErrorCode::kNotFound) {
+    Note("read the pod of " + pod.name, live.error());
+    return Drop("whose process answers as " + pod.name + " is not known");
+  }
+  ports_.caches->KeepGone(Watched::kPod, name_space + "/" + pod.name, pod.uid,
+                          ports_.clock->Now());
+  Drop("the pod of " + pod.name + " is gone");
 }
 
 // Only without the rule record-first: the engines before the decision.
@@ -318,6 +353,9 @@ void Round::Object() {
   } else if (done.error().code == ErrorCode::kConflict &&
              std::holds_alternative<model::WriteSlice>(effect)) {
     Drop("the endpoint slice was changed by somebody else");
+    return;
+  } else if (done.error().code == ErrorCode::kConflict && NeedsHeir(effect)) {
+    Drop(done.error().message);
     return;
   } else {
     Note(WordsOf(effect), done.error());

@@ -142,11 +142,9 @@ void Checker::OnFullSync(const Engine& replica, int old_head, const Engine& sour
 void Checker::OnPromoted(const Engine& engine) {
   Count("promotions");
   world_->Trace("promoted: " + engine.Describe());
-  if (engine.run_id() != recorded_run_) {
-    Violate("S6", engine.Describe() + " was promoted, but the record names " + recorded_uid_);
-  } else if (engine.pod_uid() != recorded_uid_) {
-    // An operator whose watch is behind takes a process for one of the pod that had its address.
-    Count("note: granted under the UID of an earlier pod of that address");
+  if (engine.run_id() != recorded_run_ || engine.pod_uid() != recorded_uid_) {
+    Violate("S6", engine.Describe() + " of " + engine.pod_uid() +
+                      " was promoted, but the record names " + recorded_uid_);
   }
   CheckNothingLost(engine);
   const History& history = engines_->history();
@@ -189,7 +187,6 @@ void Checker::CheckRecord(const Json& object) {
     slice_epochs_.clear();
   }
   if (restores_ != server_->restores()) {
-    slice_epochs_.clear();
     restores_ = server_->restores();
     epoch_ = record.epoch;
     epoch_uid_.clear();

@@ -96,6 +96,7 @@ class Checker final : public EngineObserver {
   std::vector<Violation> violations_;
   std::map<std::string, std::int64_t> counters_;
   int restores_ = 0;  // of the API server's store: records begin again from an older one
+  int slice_restores_ = 0;
   std::int64_t epoch_ = 0;
   std::string epoch_uid_;
   std::optional<model::LastFailover> last_failover_;

@@ -26,6 +26,10 @@ void Checker::CheckSliceEpoch(const Json& slice) {
   const Json& annotations = At(slice, {"metadata", "annotations"});
   const std::int64_t epoch =
       std::strtoll(Str(Child(annotations, "regroup.dev/epoch")).c_str(), nullptr, 10);
+  if (slice_restores_ != server_->restores()) {  // slices begin again from older ones, too
+    slice_restores_ = server_->restores();
+    slice_epochs_.clear();
+  }
   std::int64_t& before = slice_epochs_[name];
   if (epoch < before) {
     Violate("endpoints", name + " went from epoch " + std::to_string(before) + " back to " +

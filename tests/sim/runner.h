@@ -32,7 +32,7 @@ struct Totals {
   std::int64_t violating = 0;
   std::int64_t unserved = 0;
   std::int64_t unwhole = 0;
-  std::int64_t need_human = 0;  // not served, and the condition Stalled says why
+  std::int64_t need_human = 0;  // not served or whole; the condition Stalled says why
   std::int64_t served_ms_worst = 0;
   bool worker_died = false;  // a crash of the simulated code itself
   std::map<std::string, std::int64_t> counters;

@@ -55,7 +55,9 @@ SeedResult Run::Go() {
   result.whole = RunUntil(calm + kWholeWithinMs, whole);
   RunFor(kSettleMs);
   result.served = result.served && IsServed();
-  result.needs_human = !result.served && checker_.Stalled();
+  result.needs_human = !(result.served && result.whole) && checker_.Stalled();
+  if (!result.served && !result.needs_human) checker_.Fault("L1", "not served in 60 s of calm");
+  if (!result.whole && !result.needs_human) checker_.Fault("L1", "not whole in 120 s of calm");
   if (result.whole) StayCalm();
   if (result.whole && IsWhole() && world_.Chance(kDrillChance)) Drill();
   if (disturbed_birth) result.came_up = result.served;

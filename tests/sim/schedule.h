@@ -20,7 +20,7 @@ struct SeedResult {
   std::int64_t failovers = 0;
   bool came_up = false;               // served before the first timed fault, or in the end
   bool served = false;                // within 60 s after the last fault
-  bool needs_human = false;           // not served, and the condition Stalled says why
+  bool needs_human = false;           // not served or whole; the condition Stalled says why
   bool whole = false;                 // all members in sync within 120 s
   std::int64_t served_after_ms = -1;
   std::uint64_t events = 0;

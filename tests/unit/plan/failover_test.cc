@@ -324,6 +324,27 @@ TEST(NothingPromotable, MemoryOnly) {
          w.spec().preferred_cache_cluster_azs = {"zone-c"};
        },
        {"promote 003", "event DataLost"}, ""},
+      {"who was read before the end was seen may have been filled since: wait", 3,
+       [](World& w) {
+         w.Restart(1).Restart(2).Restart(3);
+         w.engine(2).facts_at = w.seen.memory.ended_at = kNow - 200;
+         w.seen.memory.ended_run = "run-1";
+       },
+       {}, "-"},
+      {"who loads now may hold the data a moment later: wait", 3,
+       [](World& w) {
+         w.Restart(1).Restart(2).Restart(3);
+         w.facts(2).loading = true;
+       },
+       {}, "-"},
+      {"a member that was to follow and was never filled starts empty", 2,
+       [](World& w) {
+         w.Die(1);
+         w.record().in_sync.clear();
+         w.facts(2).keys = w.facts(2).offset = 0;
+         w.facts(2).repl_id = "own-2";
+       },
+       {"promote 002", "event DataLost"}, ""},
       {"one member is unaccounted for: wait", 3,
        [](World& w) { w.Restart(1).Restart(2); w.Lose(3, 90'000); }, {}, "-"},
       {"one member is dead: it does not come back with data", 3,
@@ -360,6 +381,17 @@ TEST(NothingPromotable, WithStorage) {
       {"all restarted: the recorded primary again, on its own volume", 3,
        [&](World& w) { storage(w); w.Restart(1).Restart(2).Restart(3); },
        {"promote 001"}, ""},
+      {"lost in the middle of its transition, in a group that is large enough: by name again", 3,
+       [&](World& w) {
+         storage(w);
+         w.AddFresh(4).InTransition(1, 2);
+         w.record().suspects.clear();
+         w.record().members.push_back("uid-004");
+         w.Restart(1).Restart(3).Fin(2, 60'000);
+         w.at(2).departed = w.at(2).pod;
+         w.Vanish(2);
+       },
+       {"create 002 zone-b"}, "-"},
       {"while it loads: wait", 3,
        [&](World& w) {
          storage(w);
@@ -438,6 +470,20 @@ TEST(NothingPromotable, ASingleHolderOfAnUnrecordedHistory) {
   world.facts(3).keys = 4;
   EXPECT_FALSE(world.Make().record);
   EXPECT_EQ(ConditionOf(world.Make(), "Stalled").substr(0, 20), "True UnknownHistory:");
+}
+
+// A watch that is behind shows an earlier pod at the address where a new one's process answers.
+TEST(Grant, AProcessIsConfirmedOnceToBeOfItsPod) {
+  World world;
+  world.Die(1);
+  model::Plan plan = world.Make();
+  ASSERT_EQ(plan.confirm.size(), 1U);
+  EXPECT_EQ(plan.confirm[0].name + " " + plan.confirm[0].uid + " " + plan.confirm[0].run_id,
+            "web-cache-002 uid-002 run-2");
+  world.seen.memory.confirmed["uid-002"] = "run-2";
+  EXPECT_TRUE(world.Make().confirm.empty());
+  world.seen.memory.confirmed["uid-002"] = "an earlier run";
+  EXPECT_EQ(world.Make().confirm.size(), 1U);
 }
 
 // Granting a process that is a primary already closes its history, but the engine goes on with it.

@@ -155,10 +155,32 @@ TEST(WriteGuard, Rows) {
          w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
        },
        {"guard-on 001"}, "-"},
-      {"armed: now the record, and in the same round what follows from it", 3,
+      {"an INFO that shows it on may be older than the command that switched it off", 3,
        [](World& w) {
          GuardOff(w);
          w.facts(1).guard_on = true;
+         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
+       },
+       {"guard-on 001"}, "-"},
+      {"armed on a connection that is gone: another operator may have been there since", 3,
+       [](World& w) {
+         GuardOff(w);
+         w.facts(1).guard_on = true;
+         w.seen.memory.guarded["uid-001"] = {"run-1", kNow - 150, 100, 7};
+         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
+       },
+       {"guard-on 001"}, "-"},
+      {"armed, and a younger INFO shows it off: once more", 3,
+       [](World& w) {
+         GuardOff(w);
+         w.seen.memory.guarded["uid-001"] = {"run-1", kNow - 150, 100, 0};
+         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
+       },
+       {"guard-on 001"}, "-"},
+      {"armed: now the record, and in the same round what follows from it", 3,
+       [](World& w) {
+         GuardOff(w);
+         w.seen.memory.guarded["uid-001"] = {"run-1", kNow - 50, 100, 0};
          w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
        },
        {kReader3},

@@ -191,7 +191,7 @@ void Hangs(World& w, std::int64_t quiet_ms = 5200) {
 }
 
 TEST(KillNotWait, Rows) {
-  const std::string kill = "delete 001 uid=uid-001 rv=11 grace=1";
+  const std::string kill = "delete 001 uid=uid-001 rv=11 grace=1 heir=uid-002";
   Check({
       {"hung on a Ready node: its pod is ended while the guard's time begins", 3,
        [](World& w) { Hangs(w); }, {kill, "detach 002", "detach 003"}, "-"},

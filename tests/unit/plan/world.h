@@ -40,6 +40,7 @@ class World {
   // Proof (a) by FIN and refusal, and every replica's link down.
   World& Die(int index);
   World& Fin(int index, std::int64_t ago_ms);
+  World& Ended(int index);
   // No TCP acknowledgement for that long.
   World& Lose(int index, std::int64_t quiet_ms);
   // TCP acknowledges, no reply for that long.

@@ -46,7 +46,8 @@ struct EffectText {
   }
   std::string operator()(const model::DeleteMember& e) const {
     return "delete " + Short(e.name) + " uid=" + e.uid + " rv=" + e.resource_version +
-           (e.grace_seconds < 0 ? "" : " grace=" + std::to_string(e.grace_seconds));
+           (e.grace_seconds < 0 ? "" : " grace=" + std::to_string(e.grace_seconds)) +
+           (e.heir_uid.empty() ? "" : " heir=" + e.heir_uid);
   }
   std::string operator()(const model::ApplyOwned& e) const {
     return "apply " + std::to_string(static_cast<int>(e.kind));
@@ -238,6 +239,14 @@ World& World::Fin(int index, std::int64_t ago_ms) {
   view.facts_at = kNow - ago_ms - 10;
   view.fin_run_id = Run(index);
   view.refused_at = kNow - ago_ms + 1;
+  return Ended(index);
+}
+
+// The operator has seen the end of what the record names as the primary.
+World& World::Ended(int index) {
+  if (!record().primary || record().primary->uid != Uid(index)) return *this;
+  seen.memory.ended_run = record().primary->run_id;
+  seen.memory.ended_at = kNow - 40;
   return *this;
 }
 
@@ -276,6 +285,7 @@ World& World::Restart(int index) {
   seen.memory.applied_parameters[now.run_id] = {{"maxmemory", "100"}};
   engine(index).facts_at = engine(index).last_heard = kNow - 10;
   pod(index).restart_count = 1;
+  Ended(index);
   for (Member& member : seen.members) {
     if (member.engine.facts->primary_host == Ip(index)) LinkDown(std::stoi(Short(member.name)));
   }
