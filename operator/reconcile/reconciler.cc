@@ -48,12 +48,20 @@ void Reconciler::Forget(const std::string& key) {
   states_.erase(key);
 }
 
-// The members were born with these passwords and never learn others. So a leader keeps what it has
-// seen, and puts it back where a human deleted or changed the Secret; a standby only follows.
+// The members were born with these passwords and never learn others. So each operator keeps what
+// it has seen while they let it in, or while it leads and they do not refuse it; and the leader puts
+// it back where a human deleted or changed the Secret.
 void Reconciler::ReadSecrets(const model::Group& group, GroupState& state, bool leading) const {
   const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
   const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
-  if (known && (leading || stored.operator_password.empty())) return;
+  bool let_in = false;
+  bool refused = false;
+  for (const auto& [uid, facts] : ports_.fleet->Facts(model::KeyOf(group.meta))) {
+    let_in = let_in || facts.reach == redis::Reach::kAnswering;
+    refused = refused || facts.reach == redis::Reach::kDenied;
+  }
+  const bool holds = let_in || (leading && !refused) || stored.operator_password.empty();
+  if (known && holds) return;
   const std::string default_password = state.secrets.default_password;
   state.secrets = stored;
   state.secrets.default_password = default_password;

@@ -174,7 +174,15 @@ void Checker::OnApiChange(const Change& change) {
   if (change.resource == "replicationgroups" && change.type != "DELETED") {
     CheckRecord(change.object);
   }
+  const std::string name = Str(At(change.object, {"metadata", "name"}));
+  if (change.resource == "endpointslices" && change.type == "DELETED") slice_epochs_.erase(name);
   if (change.resource == "endpointslices" && change.type != "DELETED") CheckSlice(change.object);
+  if (change.resource == "secrets" && change.type == "ADDED") {
+    const Json& owners = At(change.object, {"metadata", "ownerReferences"});
+    if (owners.is_array() && !owners.empty()) {
+      secrets_.emplace(Str(Child(owners[0], "uid")), Child(change.object, "data"));
+    }
+  }
 }
 
 void Checker::CheckRecord(const Json& object) {

@@ -57,8 +57,8 @@ class Checker final : public EngineObserver {
   void OnPromoted(const Engine& engine) override;
   void OnDeath(const Engine& engine) override;
   void OnDetached(const Engine& replica, const Engine& source) override;
-  // Once all is well and nothing changes any more: what the slices hold.
-  void CheckSlicesAtRest();
+  // Once all is well and nothing changes any more: what slices, labels and the Secret hold.
+  void CheckObjectsAtRest();
 
   const std::vector<Violation>& violations() const { return violations_; }
   const std::map<std::string, std::int64_t>& counters() const { return counters_; }
@@ -80,6 +80,8 @@ class Checker final : public EngineObserver {
   void CheckRecord(const Json& group);
   void CheckSlice(const Json& slice);
   void CheckSliceEpoch(const Json& slice);
+  void CheckLabels();
+  void CheckSecret();
   void CheckPrimarySlice(const Json& slice);
   void CheckEndpoints(const std::string& slice_name, const std::vector<const Engine*>& wanted);
   void CheckTransition(const model::NodeGroupRecord& record);
@@ -105,6 +107,7 @@ class Checker final : public EngineObserver {
   MonoMs before_until_ = 0;
   std::string group_uid_;
   std::map<std::string, std::int64_t> slice_epochs_;  // by slice name
+  std::map<std::string, Json> secrets_;               // by the group's UID: as the first was
   std::string seen_transition_;       // its id
   std::string planned_from_uid_;      // of a planned transition under way
   std::string planned_from_run_;

@@ -5,6 +5,8 @@
 namespace regroup::sim {
 namespace {
 
+const kube::ResourceType kPodType{"", "v1", "pods", true};
+
 constexpr std::int64_t kHealthEveryMs = 100;
 // An operator's suspicion needs 1.5 s; who was well for so long before was not the one who failed.
 constexpr std::int64_t kHealthyForMs = 10'000;
@@ -78,7 +80,30 @@ void Checker::CheckEndpoints(const std::string& slice_name,
   }
 }
 
-void Checker::CheckSlicesAtRest() {
+// Disruption budgets count members by this label.
+void Checker::CheckLabels() {
+  for (const auto& engine : engines_->all()) {
+    if (!engine->alive() || !Stays(*engine)) continue;
+    const Json* pod = server_->Find({kPodType, "default", engine->name()});
+    const std::string role = Str(Child(At(*pod, {"metadata", "labels"}), "regroup.dev/role"));
+    const std::string wanted = engine->is_primary() ? "primary" : "replica";
+    if (role == wanted) continue;
+    Violate("labels", "at rest " + engine->Describe() + " bears the role '" + role + "'");
+  }
+}
+
+// The members know the passwords that they were born with, and no others.
+void Checker::CheckSecret() {
+  const Json* secret =
+      server_->Find({{"", "v1", "secrets", true}, "default", "web-cache-regroup"});
+  const Json& data = secret == nullptr ? Json() : Child(*secret, "data");
+  if (data == secrets_[group_uid_]) return;
+  Violate("secret", "at rest the Secret holds other passwords than the members were born with");
+}
+
+void Checker::CheckObjectsAtRest() {
+  CheckLabels();
+  CheckSecret();
   std::vector<const Engine*> primary;
   std::vector<const Engine*> readers;
   for (const auto& engine : engines_->all()) {
@@ -104,8 +129,7 @@ void Checker::OnOperatorDelete(const kube::ObjectRef& ref,
 
 // Its pod is there, and nobody has deleted it.
 bool Checker::Stays(const Engine& engine) const {
-  const Json* pod = server_->Find({kube::ResourceType{"", "v1", "pods", true}, "default",
-                                   engine.name()});
+  const Json* pod = server_->Find({kPodType, "default", engine.name()});
   return pod != nullptr && Str(At(*pod, {"metadata", "uid"})) == engine.pod_uid() &&
          !At(*pod, {"metadata", "deletionTimestamp"}).is_string();
 }

@@ -63,6 +63,10 @@ class FaultScene : public Scene {
   void Scale();
   void LosePrimary();
   void WipeStatus();
+  void DeleteObject();
+  void ChangeSecret();
+  void EditLabel();
+  bool OperatorsKnowSecret() const;
   void MakeAnew();
   void CreateAgain();
   void TakeOldVolumesAway();

@@ -79,7 +79,7 @@ void Run::StayCalm() {
   if (!IsServed()) checker_.Fault("L1", "it was whole, and does not serve any more");
   // Whoever destroys the record also destroys whose clients were still to be cut off.
   if (!wiped_) clients_.CheckNobodyIsStuck(kStuckMs);
-  checker_.CheckSlicesAtRest();
+  checker_.CheckObjectsAtRest();
   checker_.Count(is_long ? "calm for long" : "calm for a moment");
   // Half-open watches, which only the idle limit finds, are no reason to write.
   if (is_long) faults_.watch.hang = world_.Chance(0.5) ? 0.2 : 0;
