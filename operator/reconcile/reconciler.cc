@@ -49,9 +49,9 @@ void Reconciler::Forget(const std::string& key) {
 }
 
 // The members were born with these passwords and never learn others. So each operator keeps what
-// it has seen while they let it in, or while it leads and they do not refuse it; and the leader puts
-// it back where a human deleted or changed the Secret.
-void Reconciler::ReadSecrets(const model::Group& group, GroupState& state, bool leading) const {
+// it has seen, leading or not, until they refuse it; and the leader puts it back where a human
+// deleted or changed the Secret.
+void Reconciler::ReadSecrets(const model::Group& group, GroupState& state) const {
   const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
   const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
   bool let_in = false;
@@ -60,8 +60,7 @@ void Reconciler::ReadSecrets(const model::Group& group, GroupState& state, bool 
     let_in = let_in || facts.reach == redis::Reach::kAnswering;
     refused = refused || facts.reach == redis::Reach::kDenied;
   }
-  const bool holds = let_in || (leading && !refused) || stored.operator_password.empty();
-  if (known && holds) return;
+  if (known && (let_in || !refused || stored.operator_password.empty())) return;
   const std::string default_password = state.secrets.default_password;
   state.secrets = stored;
   state.secrets.default_password = default_password;
@@ -83,7 +82,7 @@ void Reconciler::Watch(const std::string& key) {
     return;
   }
   GroupState& state = StateOf(key);
-  ReadSecrets(*group, state, false);
+  ReadSecrets(*group, state);
   SetTargets(*group, state);
   ports_.fleet->SetPace(key, redis::Pace::kRest);
 }
@@ -156,7 +155,7 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
     return nullptr;
   }
   GroupState& state = StateOf(key);
-  ReadSecrets(*group, state, true);
+  ReadSecrets(*group, state);
   SetTargets(*group, state);
   ReadAuth(*group, state);
   TendMemory(*group, state);

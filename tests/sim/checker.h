@@ -63,6 +63,8 @@ class Checker final : public EngineObserver {
   const std::vector<Violation>& violations() const { return violations_; }
   const std::map<std::string, std::int64_t>& counters() const { return counters_; }
   void Count(const std::string& what) { ++counters_[what]; }
+  // An operator that starts on a Secret which a human has changed cannot know the right one.
+  void OnOperatorStart();
   // The operator asks the API to delete something; told before it happens.
   void OnOperatorDelete(const kube::ObjectRef& ref, const kube::Preconditions& preconditions);
   // Somebody destroys the record: what was granted under it is known by nobody any more.
@@ -82,6 +84,7 @@ class Checker final : public EngineObserver {
   void CheckSliceEpoch(const Json& slice);
   void CheckLabels();
   void CheckSecret();
+  bool SecretIsRight() const;
   void CheckPrimarySlice(const Json& slice);
   void CheckEndpoints(const std::string& slice_name, const std::vector<const Engine*>& wanted);
   void CheckTransition(const model::NodeGroupRecord& record);
@@ -108,6 +111,7 @@ class Checker final : public EngineObserver {
   std::string group_uid_;
   std::map<std::string, std::int64_t> slice_epochs_;  // by slice name
   std::map<std::string, Json> secrets_;               // by the group's UID: as the first was
+  bool secret_unknowable_ = false;
   std::string seen_transition_;       // its id
   std::string planned_from_uid_;      // of a planned transition under way
   std::string planned_from_run_;
