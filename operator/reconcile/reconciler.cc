@@ -56,9 +56,12 @@ void Reconciler::ReadSecrets(const model::Group& group, GroupState& state) const
   const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
   bool let_in = false;
   bool refused = false;
-  for (const auto& [uid, facts] : ports_.fleet->Facts(model::KeyOf(group.meta))) {
-    let_in = let_in || facts.reach == redis::Reach::kAnswering;
-    refused = refused || facts.reach == redis::Reach::kDenied;
+  const auto facts = ports_.fleet->Facts(model::KeyOf(group.meta));
+  for (const auto& pod : ports_.caches->Pods(model::KeyOf(group.meta))) {
+    const auto found = facts.find(pod->view.uid);  // of a pod that is gone a stranger may answer
+    if (found == facts.end()) continue;
+    let_in = let_in || found->second.reach == redis::Reach::kAnswering;
+    refused = refused || found->second.reach == redis::Reach::kDenied;
   }
   if (known && (let_in || !refused || stored.operator_password.empty())) return;
   const std::string default_password = state.secrets.default_password;

@@ -88,6 +88,7 @@ class Checker final : public EngineObserver {
   void CheckPrimarySlice(const Json& slice);
   void CheckEndpoints(const std::string& slice_name, const std::vector<const Engine*>& wanted);
   void CheckTransition(const model::NodeGroupRecord& record);
+  void CheckPatience(const std::string& uid);
   void CheckLastHolder(const std::string& uid);
   void CheckNothingLost(const Engine& promoted);
   void LookAtHealth();

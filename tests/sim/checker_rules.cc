@@ -12,6 +12,7 @@ constexpr std::int64_t kHealthEveryMs = 100;
 constexpr std::int64_t kHealthyForMs = 10'000;
 // A leader that was stopped in the middle of a round goes on with it up to 12 s later.
 constexpr std::int64_t kDetachHealthyForMs = 15'000;
+constexpr std::int64_t kUnresponsiveMs = 3'800;  // its last answer was up to a second before
 constexpr std::int64_t kLastInstantWrites = 10;
 constexpr std::int64_t kJustDiedMs = 2'000;  // what an operator cannot have heard of yet
 constexpr std::int64_t kCoolDownMs = 10'000;
@@ -136,7 +137,9 @@ void Checker::OnOperatorDelete(const kube::ObjectRef& ref,
     Violate("S7", "the operator deletes " + ref.type.resource + "/" + ref.name +
                       " without saying which one");
   }
-  if (ref.type.resource == "pods") CheckLastHolder(preconditions.uid);
+  if (ref.type.resource != "pods") return;
+  CheckPatience(preconditions.uid);
+  CheckLastHolder(preconditions.uid);
 }
 
 // Its pod is there, and nobody has deleted it.
@@ -223,6 +226,21 @@ void Checker::CheckTransition(const model::NodeGroupRecord& record) {
     Violate("L3", "a failover on silence " + std::to_string(since_ms) +
                       " ms after the last automatic one");
   }
+}
+
+// A script, even a long one, is no failure, and a process that stands still is one after 5 s.
+void Checker::CheckPatience(const std::string& uid) {
+  const Engine* primary = engines_->AliveOfPod(uid);
+  if (primary == nullptr || uid != recorded_uid_ || !primary->frozen() || !Stays(*primary)) return;
+  for (const Json& group : server_->Objects("replicationgroups")) {
+    if (At(group, {"metadata", "deletionTimestamp"}).is_string()) return;
+  }
+  const std::int64_t still_ms = world_->Now() - primary->frozen_since();
+  if (primary->in_script() || still_ms < kUnresponsiveMs) {
+    Violate("S8", primary->Describe() + " is ended as hung after " + std::to_string(still_ms) +
+                      " ms");
+  }
+  Count("hung primaries that were ended");
 }
 
 void Checker::CheckNothingLost(const Engine& promoted) {

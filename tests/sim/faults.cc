@@ -11,6 +11,7 @@ void FaultScene::DrawSwarm() {
   kinds_ = {{"engine killed", &FaultScene::KillEngine, false},
             {"all engines killed", &FaultScene::KillAll, false},
             {"engine frozen", &FaultScene::FreezeEngine, false},
+            {"long script", &FaultScene::LongScript, false},
             {"power cut", &FaultScene::PowerCut, false},
             {"primary cut off from the operators", &FaultScene::CutPrimaryFromOperators, false},
             {"node cut off", &FaultScene::CutNode, false},
@@ -136,6 +137,14 @@ void FaultScene::FreezeEngine() {
   engine->Freeze();
   world_.Trace("frozen: " + engine->Describe());
   Back(200, 20'000, [engine] { engine->Thaw(); });
+}
+
+// Most are over before anybody minds; a hung one nobody must take for a dead process.
+void FaultScene::LongScript() {
+  Engine* engine = Victim();
+  if (engine == nullptr || engine->frozen()) return;
+  engine->RunScript(world_.Chance(0.6) ? world_.Between(300, 3000) : world_.Between(3000, 20'000));
+  world_.Trace("script: " + engine->Describe());
 }
 
 void FaultScene::CutNode() {

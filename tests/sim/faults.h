@@ -42,6 +42,7 @@ class FaultScene : public Scene {
   void KillEngine();
   void KillAll();
   void FreezeEngine();
+  void LongScript();
   void CutNode();
   void PowerCut();
   void PowerCutOf(const std::string& node);
