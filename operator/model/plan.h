@@ -103,8 +103,8 @@ enum class Attention {
   kUrgent,    // at once, then 20 Hz: a transition is under way and each answer ends a wait
 };
 
-// A process that was heard at a pod's address is taken for that pod's. The pod may be an earlier one
-// of that name and address, where the watch is behind: a live read tells.
+// A process that was heard at a pod's address is taken for that pod's. Where the watch is behind,
+// the pod may be an earlier one of that name and address: a live read tells.
 struct LivePod {
   std::string name;
   std::string uid;

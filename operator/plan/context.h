@@ -3,6 +3,7 @@
 // Thread: one pass, one thread. Lifetime: the Observed outlives the context.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -35,6 +36,10 @@ struct Context {
 
   const model::NodeGroupRecord& record() const { return seen.group.record; }
   const model::GroupSpec& spec() const { return seen.group.spec; }
+  // Of the record and of both slices: a record may be lost, and a slice deleted.
+  std::int64_t newest_epoch() const {
+    return std::max({record().epoch, seen.primary_slice.epoch, seen.reader_slice.epoch});
+  }
   // A group that is to have no replicas cannot ask for it, and may still have one with the data.
   bool fails_over() const { return spec().automatic_failover_enabled || spec().replicas == 0; }
   bool record_changed() const { return !(next == seen.group.record); }

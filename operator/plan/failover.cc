@@ -329,7 +329,7 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
       old_member == nullptr ? nullptr : AckOf(context.seen, *old_member);
   context.Confirm(member);
   CloseLineage(context, offset);
-  next.epoch = std::max(context.record().epoch, context.seen.primary_slice.epoch) + 1;
+  next.epoch = context.newest_epoch() + 1;
   next.primary = model::PrimaryRef{member.uid, member.name, RunOf(member),
                                    "",  // when the kubelet's word on it is surely of this process
                                    member.pod ? member.pod->ip : "",

@@ -14,6 +14,7 @@ namespace {
 constexpr int kGraceSeconds = 1;              // with less the kubelet would leave no last word
 constexpr std::int64_t kAskAgainMs = 5'000;   // a lost or slow delete
 constexpr std::int64_t kShutAgainMs = 1'000;
+constexpr std::int64_t kVerdictMs = 500;      // a question owed for so long counts as silence
 
 const Member* ReadyCandidate(const Context& context, const Member& primary) {
   if (!context.options.kill_not_wait || !context.fails_over()) return nullptr;
@@ -36,6 +37,9 @@ void PlanKill(Context& context, const Fault& fault, const Member& primary) {
   if (fault.kind != FaultKind::kHung || !primary.pod) return;
   const Member* candidate = ReadyCandidate(context, primary);
   if (!NodeIsReady(context.seen, primary) || candidate == nullptr) return;
+  // It may have been cut off before, and stand still only since then: a script is no hang.
+  const std::int64_t silent_ms = context.seen.now - primary.engine.reach_since + kVerdictMs;
+  if (silent_ms < context.spec().failover.unresponsive_after_ms) return;
   if (AskedLately(context.seen, primary.uid, kAskAgainMs)) return;
   model::DeleteMember end{primary.name, primary.uid, primary.pod->resource_version, kGraceSeconds,
                           "it hangs, and a replica is ready: " + fault.words};

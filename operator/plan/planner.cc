@@ -56,10 +56,9 @@ bool PlanOwned(Context& context) {
     if (state == OwnedState::kAbsent || state == OwnedState::kOutdated) {
       context.Do(model::ApplyOwned{kind});
     }
-    if (state == OwnedState::kAbsent &&
-        (kind == OwnedKind::kSecret || kind == OwnedKind::kConfigMap)) {
-      ready = false;
-    }
+    if (state == OwnedState::kAbsent && kind == OwnedKind::kConfigMap) ready = false;
+    // Who is born with other passwords than the operator's never lets it in.
+    if (state != OwnedState::kCurrent && kind == OwnedKind::kSecret) ready = false;
   }
   return ready;
 }

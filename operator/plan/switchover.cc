@@ -241,7 +241,7 @@ void PlanReturning(Context& context, const Ends& ends) {
     next.transition->from_uid = gone.from_uid;
     next.transition->from_name = gone.from_name;
   } else {
-    next.epoch = std::max(context.record().epoch, context.seen.primary_slice.epoch) + 1;
+    next.epoch = context.newest_epoch() + 1;
     next.primary = model::PrimaryRef{gone.from_uid, gone.from_name, gone.from_run_id,
                                      gone.from_container_id, "", ""};
     if (const model::PodView* pod = ends.from == nullptr ? nullptr : LastPod(*ends.from)) {

@@ -49,12 +49,25 @@ void Reconciler::Forget(const std::string& key) {
   states_.erase(key);
 }
 
-// The members were born with these passwords and never learn others. So a leader keeps what it has
-// seen, and puts it back where a human deleted or changed the Secret; a standby only follows.
-void Reconciler::ReadSecrets(const model::Group& group, GroupState& state, bool leading) const {
+// The members were born with these passwords and never learn others. So each operator keeps what
+// it has seen, leading or not, until they refuse it; and the leader puts it back where a human
+// deleted or changed the Secret. Before any is born, what the Secret holds is right.
+void Reconciler::ReadSecrets(const model::Group& group, GroupState& state) const {
   const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
   const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
-  if (known && (leading || stored.operator_password.empty())) return;
+  bool born = group.record.epoch > 0;
+  bool let_in = false;
+  bool refused = false;
+  const auto facts = ports_.fleet->Facts(model::KeyOf(group.meta));
+  for (const auto& pod : ports_.caches->Pods(model::KeyOf(group.meta))) {
+    born = born || pod->group_uid == group.meta.uid;
+    const auto found = facts.find(pod->view.uid);  // of a pod that is gone a stranger may answer
+    if (found == facts.end()) continue;
+    let_in = let_in || found->second.reach == redis::Reach::kAnswering;
+    refused = refused || found->second.reach == redis::Reach::kDenied;
+  }
+  const bool doubted = refused && !let_in;
+  if (known && ((born && !doubted) || stored.operator_password.empty())) return;
   const std::string default_password = state.secrets.default_password;
   state.secrets = stored;
   state.secrets.default_password = default_password;
@@ -76,7 +89,7 @@ void Reconciler::Watch(const std::string& key) {
     return;
   }
   GroupState& state = StateOf(key);
-  ReadSecrets(*group, state, false);
+  ReadSecrets(*group, state);
   SetTargets(*group, state);
   ports_.fleet->SetPace(key, redis::Pace::kRest);
 }
@@ -167,7 +180,7 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
     return nullptr;
   }
   GroupState& state = StateOf(key);
-  ReadSecrets(*group, state, true);
+  ReadSecrets(*group, state);
   SetTargets(*group, state);
   ReadAuth(*group, state);
   TendMemory(*group, state);

@@ -107,7 +107,7 @@ class Reconciler {
  private:
   GroupState& StateOf(const std::string& key);
   void Forget(const std::string& key);
-  void ReadSecrets(const model::Group& group, GroupState& state, bool leading) const;
+  void ReadSecrets(const model::Group& group, GroupState& state) const;
   void SetTargets(const model::Group& group, const GroupState& state);
   void ReadAuth(const model::Group& group, GroupState& state);
   void TendMemory(const model::Group& group, GroupState& state);

@@ -10,6 +10,7 @@ using model::ConfigLine;
 namespace {
 
 constexpr std::int64_t kMiB = 1 << 20;
+constexpr int kScriptMsMax = 5000;  // the engine's own default
 
 std::string Number(std::int64_t value) { return std::to_string(value); }
 
@@ -99,6 +100,9 @@ std::map<std::string, std::string> LiveParameters(const model::Group& group,
   live["maxmemory"] = Number(resolved.maxmemory_bytes);
   live["min-replicas-max-lag"] = Number(group.spec.failover.write_guard_lag_seconds);
   live["maxmemory-policy"] = "volatile-lru";
+  // A script has to say -BUSY before its silence would count as a hang.
+  live["lua-time-limit"] =
+      Number(std::min(kScriptMsMax, group.spec.failover.unresponsive_after_ms / 2));
   for (const auto& [name, value] : group.spec.parameters) {
     const model::ParameterRule* rule =
         model::FindParameter(group.spec.engine, group.spec.engine_version, name);

@@ -9,6 +9,8 @@ namespace {
 constexpr std::int64_t kAfterThawMs = 1100;
 constexpr std::int64_t kTransferMs = 1000;  // the longest full sync of the model
 
+const kube::ObjectRef kGroupSecret{{"", "v1", "secrets", true}, "default", "web-cache-regroup"};
+
 }  // namespace
 
 Checker::Checker(World* world, Network* network, Engines* engines, ApiServer* server)
@@ -74,16 +76,16 @@ bool Checker::Whole(std::size_t members) const {
   return alive == members && following + 1 == members;
 }
 
-bool Checker::Stalled() const {
+std::string Checker::Stalled() const {
   for (const Json& group : server_->Objects("replicationgroups")) {
     const Json& conditions = At(group, {"status", "conditions"});
     for (const Json& condition : conditions.is_array() ? conditions : Json::array()) {
       if (Str(Child(condition, "type")) == "Stalled") {
-        return Str(Child(condition, "status")) == "True";
+        return Str(Child(condition, "status")) == "True" ? Str(Child(condition, "reason")) : "";
       }
     }
   }
-  return false;
+  return "";
 }
 
 std::string Checker::Picture() const {
@@ -172,7 +174,16 @@ void Checker::OnApiChange(const Change& change) {
   if (change.resource == "replicationgroups" && change.type != "DELETED") {
     CheckRecord(change.object);
   }
+  const std::string name = Str(At(change.object, {"metadata", "name"}));
+  if (change.resource == "endpointslices" && change.type == "DELETED") slice_epochs_.erase(name);
   if (change.resource == "endpointslices" && change.type != "DELETED") CheckSlice(change.object);
+  if (change.resource == "pods" && change.type == "ADDED") {
+    const Json& owners = At(change.object, {"metadata", "ownerReferences"});
+    const Json* secret = server_->Find(kGroupSecret);
+    if (owners.is_array() && !owners.empty() && secret != nullptr) {
+      secrets_.emplace(Str(Child(owners[0], "uid")), Child(*secret, "data"));
+    }
+  }
 }
 
 void Checker::CheckRecord(const Json& object) {

@@ -49,20 +49,22 @@ class Checker final : public EngineObserver {
   bool Served() const;
   // Served, and `members` processes hold exactly the primary's history.
   bool Whole(std::size_t members) const;
-  // The group's own condition says that it waits for a human.
-  bool Stalled() const;
+  // Why the group waits for a human, by its own condition; empty: it does not.
+  std::string Stalled() const;
   std::string Picture() const;
 
   void OnFullSync(const Engine& replica, int old_head, const Engine& source) override;
   void OnPromoted(const Engine& engine) override;
   void OnDeath(const Engine& engine) override;
   void OnDetached(const Engine& replica, const Engine& source) override;
-  // Once all is well and nothing changes any more: what the slices hold.
-  void CheckSlicesAtRest();
+  // Once all is well and nothing changes any more: what slices, labels and the Secret hold.
+  void CheckObjectsAtRest();
 
   const std::vector<Violation>& violations() const { return violations_; }
   const std::map<std::string, std::int64_t>& counters() const { return counters_; }
   void Count(const std::string& what) { ++counters_[what]; }
+  // An operator that starts on a Secret which a human has changed cannot know the right one.
+  void OnOperatorStart();
   // The operator asks the API to delete something; told before it happens.
   void OnOperatorDelete(const kube::ObjectRef& ref, const kube::Preconditions& preconditions);
   // Somebody destroys the record: what was granted under it is known by nobody any more.
@@ -80,9 +82,13 @@ class Checker final : public EngineObserver {
   void CheckRecord(const Json& group);
   void CheckSlice(const Json& slice);
   void CheckSliceEpoch(const Json& slice);
+  void CheckLabels();
+  void CheckSecret();
+  bool SecretIsRight() const;
   void CheckPrimarySlice(const Json& slice);
   void CheckEndpoints(const std::string& slice_name, const std::vector<const Engine*>& wanted);
   void CheckTransition(const model::NodeGroupRecord& record);
+  void CheckPatience(const std::string& uid);
   void CheckLastHolder(const std::string& uid);
   void CheckNothingLost(const Engine& promoted);
   void LookAtHealth();
@@ -106,6 +112,8 @@ class Checker final : public EngineObserver {
   MonoMs before_until_ = 0;
   std::string group_uid_;
   std::map<std::string, std::int64_t> slice_epochs_;  // by slice name
+  std::map<std::string, Json> secrets_;  // by the group's UID: as its first pod found it
+  bool secret_unknowable_ = false;
   std::string seen_transition_;       // its id
   std::string planned_from_uid_;      // of a planned transition under way
   std::string planned_from_run_;

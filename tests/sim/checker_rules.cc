@@ -5,11 +5,15 @@
 namespace regroup::sim {
 namespace {
 
+const kube::ResourceType kPodType{"", "v1", "pods", true};
+
 constexpr std::int64_t kHealthEveryMs = 100;
 // An operator's suspicion needs 1.5 s; who was well for so long before was not the one who failed.
 constexpr std::int64_t kHealthyForMs = 10'000;
 // A leader that was stopped in the middle of a round goes on with it up to 12 s later.
 constexpr std::int64_t kDetachHealthyForMs = 15'000;
+constexpr std::int64_t kUnresponsiveMs = 3'800;  // its last answer was up to a second before
+constexpr std::int64_t kLastInstantWrites = 10;
 constexpr std::int64_t kJustDiedMs = 2'000;  // what an operator cannot have heard of yet
 constexpr std::int64_t kCoolDownMs = 10'000;
 
@@ -82,7 +86,41 @@ void Checker::CheckEndpoints(const std::string& slice_name,
   }
 }
 
-void Checker::CheckSlicesAtRest() {
+// Disruption budgets count members by this label.
+void Checker::CheckLabels() {
+  for (const auto& engine : engines_->all()) {
+    if (!engine->alive() || !Stays(*engine)) continue;
+    const Json* pod = server_->Find({kPodType, "default", engine->name()});
+    const std::string role = Str(Child(At(*pod, {"metadata", "labels"}), "regroup.dev/role"));
+    const std::string wanted = engine->is_primary() ? "primary" : "replica";
+    if (role == wanted) continue;
+    Violate("labels", "at rest " + engine->Describe() + " bears the role '" + role + "'");
+  }
+}
+
+// The members know the passwords that they were born with, and no others.
+bool Checker::SecretIsRight() const {
+  const Json* secret =
+      server_->Find({{"", "v1", "secrets", true}, "default", "web-cache-regroup"});
+  const auto first = secrets_.find(group_uid_);
+  if (first == secrets_.end()) return true;
+  return secret != nullptr && Child(*secret, "data") == first->second;
+}
+
+void Checker::OnOperatorStart() {
+  if (SecretIsRight()) return;
+  Count("note: an operator starts while the Secret is not the group's");
+  secret_unknowable_ = true;
+}
+
+void Checker::CheckSecret() {
+  if (SecretIsRight() || secret_unknowable_) return;
+  Violate("secret", "at rest the Secret holds other passwords than the members were born with");
+}
+
+void Checker::CheckObjectsAtRest() {
+  CheckLabels();
+  CheckSecret();
   std::vector<const Engine*> primary;
   std::vector<const Engine*> readers;
   for (const auto& engine : engines_->all()) {
@@ -103,13 +141,14 @@ void Checker::OnOperatorDelete(const kube::ObjectRef& ref,
     Violate("S7", "the operator deletes " + ref.type.resource + "/" + ref.name +
                       " without saying which one");
   }
-  if (ref.type.resource == "pods") CheckLastHolder(preconditions.uid);
+  if (ref.type.resource != "pods") return;
+  CheckPatience(preconditions.uid);
+  CheckLastHolder(preconditions.uid);
 }
 
 // Its pod is there, and nobody has deleted it.
 bool Checker::Stays(const Engine& engine) const {
-  const Json* pod = server_->Find({kube::ResourceType{"", "v1", "pods", true}, "default",
-                                   engine.name()});
+  const Json* pod = server_->Find({kPodType, "default", engine.name()});
   return pod != nullptr && Str(At(*pod, {"metadata", "uid"})) == engine.pod_uid() &&
          !At(*pod, {"metadata", "deletionTimestamp"}).is_string();
 }
@@ -129,7 +168,9 @@ void Checker::CheckLastHolder(const std::string& uid) {
   }
   for (const auto& other : engines_->all()) {
     if (!other->alive() || other.get() == leaving || !Stays(*other)) continue;
-    if (engines_->history().ReplicatedBeyond(leaving->head(), other->head()) == 0) return;
+    const std::int64_t lost = engines_->history().ReplicatedBeyond(leaving->head(), other->head());
+    // A hung primary is ended for a candidate which may not have read its last instant.
+    if (lost <= (leaving->frozen() && leaving->is_primary() ? kLastInstantWrites : 0)) return;
   }
   Violate("S7", "the operator removes the last holder of its writes: " + leaving->Describe());
 }
@@ -189,6 +230,21 @@ void Checker::CheckTransition(const model::NodeGroupRecord& record) {
     Violate("L3", "a failover on silence " + std::to_string(since_ms) +
                       " ms after the last automatic one");
   }
+}
+
+// A script, even a long one, is no failure, and a process that stands still is one after 5 s.
+void Checker::CheckPatience(const std::string& uid) {
+  const Engine* primary = engines_->AliveOfPod(uid);
+  if (primary == nullptr || uid != recorded_uid_ || !primary->frozen() || !Stays(*primary)) return;
+  for (const Json& group : server_->Objects("replicationgroups")) {
+    if (At(group, {"metadata", "deletionTimestamp"}).is_string()) return;
+  }
+  const std::int64_t still_ms = world_->Now() - primary->frozen_since();
+  if (primary->in_script() || still_ms < kUnresponsiveMs) {
+    Violate("S8", primary->Describe() + " is ended as hung after " + std::to_string(still_ms) +
+                      " ms");
+  }
+  Count("hung primaries that were ended");
 }
 
 void Checker::CheckNothingLost(const Engine& promoted) {

@@ -17,7 +17,7 @@ constexpr int kPort = 6379;
 
 Clients::Clients(World* world, Network* network, Engines* engines, ApiServer* server,
                  Checker* checker)
-    : world_(world), network_(network), engines_(engines), checker_(checker) {
+    : world_(world), network_(network), engines_(engines), server_(server), checker_(checker) {
   server->OnChange([this](const Change& change) { OnChange(change); });
 }
 
@@ -31,10 +31,11 @@ void Clients::OnChange(const Change& change) {
   if (change.resource != "endpointslices") return;
   const Json& slice = change.object;
   if (Str(At(slice, {"metadata", "name"})).find("primary") == std::string::npos) return;
-  if (change.type == "DELETED") return OnDeleted();
+  const bool gone = change.type == "DELETED";
+  if (gone && server_->Objects("replicationgroups").empty()) return OnDeleted();
   const Json& endpoints = Child(slice, "endpoints");
   address_.clear();
-  if (endpoints.is_array() && !endpoints.empty()) {
+  if (!gone && endpoints.is_array() && !endpoints.empty()) {
     const Json& addresses = Child(endpoints[0], "addresses");
     if (addresses.is_array() && !addresses.empty()) address_ = Str(addresses[0]);
   }

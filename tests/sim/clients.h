@@ -45,6 +45,7 @@ class Clients {
   World* world_;
   Network* network_;
   Engines* engines_;
+  ApiServer* server_;
   Checker* checker_;
   std::string address_;  // in the primary's slice now
   std::vector<Seat> seats_;

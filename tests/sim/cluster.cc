@@ -210,6 +210,7 @@ bool Cluster::ReadConfig(const Json& pod, EngineConfig* config) const {
         if (word == "min-replicas-to-write") config->min_replicas_to_write = value;
         if (word == "min-replicas-max-lag") config->min_replicas_max_lag_s = value;
         if (word == "repl-timeout") config->repl_timeout_s = value;
+        if (word == "lua-time-limit") config->busy_after_ms = value;
       }
     }
   }
@@ -235,6 +236,8 @@ void Cluster::StartContainer(const std::string& uid) {
   if (!pod.volume.empty()) {
     const auto disk = disks_.find(pod.volume);
     config.disk = disk == disks_.end() ? History::kEmpty : disk->second;
+    const std::int64_t most_ms = world_->Chance(0.2) ? 9000 : 400;
+    if (config.disk != History::kEmpty) config.loading_ms = world_->Between(1, most_ms);
   }
   pod.container_id = "containerd://" + world_->NewId("c");
   pod.engine = engines_->Start(pod.uid, pod.name, pod.address, options_.port, pod.node, config);
@@ -256,6 +259,7 @@ void Cluster::OnDeath(const Engine& engine) {
     disks_[pod.volume] = dark_.count(pod.node) > 0 ? engine.synced_head() : engine.head();
   }
   pod.ended_container_id = pod.container_id;
+  pod.ended_reason = world_->Chance(0.3) ? "OOMKilled" : "Error";
   Report(uid);
   if (pod.ending) return;
   // The kubelet restarts at once, then with a growing back-off (cut short, to keep runs short).
@@ -292,7 +296,9 @@ Json Cluster::StatusOf(const Pod& pod) const {
   const bool ready = running && world_->Now() >= pod.ready_at;
   Json container{{"name", "engine"}, {"ready", ready}, {"restartCount", pod.restarts},
                  {"image", "image"}, {"containerID", pod.container_id}};
-  const Json ended{{"containerID", pod.ended_container_id}, {"reason", "Error"}, {"exitCode", 137}};
+  const Json ended{{"containerID", pod.ended_container_id},
+                   {"reason", pod.ended_reason},
+                   {"exitCode", 137}};
   if (running) {
     container["state"] = {{"running", {{"startedAt", FormatRfc3339(pod.started_wall_ms)}}}};
     if (!pod.ended_container_id.empty()) container["lastState"] = {{"terminated", ended}};

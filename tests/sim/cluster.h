@@ -54,6 +54,7 @@ class Cluster final : public EngineObserver {
     std::string address;
     std::string container_id;
     std::string ended_container_id;
+    const char* ended_reason = "Error";
     WallMs started_wall_ms = 0;
     int restarts = 0;
     Engine* engine = nullptr;

@@ -115,6 +115,7 @@ Engine::Engine(Engines* engines, std::string pod_uid, std::string name, std::str
     link_ = Link::kConnecting;
   }
   was_primary_ = !config.born_fenced;
+  loading_until_ = world().Now() + config.loading_ms;
   world().After(world().Between(1, kCronMs), [this] { Cron(); });
 }
 
@@ -136,7 +137,7 @@ Engine::Attached* Engine::Find(const Engine* replica) {
 void Engine::Kill() {
   if (!alive_) return;
   alive_ = false;
-  frozen_ = false;
+  frozen_ = busy_ = false;
   controls_.clear();
   clients_.clear();
   if (!stranger_) {
@@ -153,16 +154,31 @@ void Engine::Kill() {
   if (source_ != nullptr && Talks(*source_)) source_->Detach(this);
 }
 
+void Engine::Freeze() {
+  if (!alive_ || frozen_) return;
+  frozen_ = true;
+  frozen_since_ = world().Now();
+}
+
+void Engine::RunScript(std::int64_t ms) {
+  if (!alive_ || frozen_ || loading()) return;
+  Freeze();
+  busy_ = true;
+  world().After(ms, [this] {
+    if (busy_) Thaw();
+  });
+}
+
 void Engine::Thaw() {
   if (!frozen_) return;
-  frozen_ = false;
+  frozen_ = busy_ = false;
   thawed_at_ = world().Now();
   // What waited in the sockets is read before the next cron looks at the guard again [M].
   for (; waiting_writes_ > 0; --waiting_writes_) Write();
 }
 
 bool Engine::AcceptsWrites() const {
-  if (!alive_ || frozen_ || !is_primary()) return false;
+  if (!alive_ || frozen_ || loading() || !is_primary()) return false;
   if (config_.min_replicas_to_write == 0 || config_.min_replicas_max_lag_s == 0) return true;
   return good_replicas_ >= config_.min_replicas_to_write;
 }
@@ -193,11 +209,19 @@ std::uint64_t Engine::OpenControl() {
 std::vector<std::string> Engine::Transaction(std::uint64_t connection,
                                              const std::vector<Words>& body) {
   std::vector<std::string> replies;
+  if (Refuses(body)) return {"-EXECABORT", "-LOADING Redis is loading the dataset in memory"};
   if (link_ == Link::kUp && IsDetach(body)) {
     for (EngineObserver* observer : engines_->observers()) observer->OnDetached(*this, *source_);
   }
   for (const Words& words : body) replies.push_back(Run(connection, words));
   return replies;
+}
+
+// While it loads, REPLICAOF is refused, and with it the whole transaction.
+bool Engine::Refuses(const std::vector<Words>& body) const {
+  return loading() && std::any_of(body.begin(), body.end(), [](const Words& words) {
+           return !words.empty() && Lower(words[0]) == "replicaof";
+         });
 }
 
 bool Engine::IsDetach(const std::vector<Words>& body) {
@@ -218,6 +242,7 @@ void Engine::Buffer(std::uint64_t connection, const std::string& from, std::vect
       return Buffer(connection, from, body, world().Between(1, kBlockedRetryMs));
     }
     world().Trace(name_ + " runs a late command: " + body.back().front());
+    if (Refuses(body)) return;
     for (const Words& words : body) Run(connection, words);
     CloseControl(connection);  // its client had given up
   });
@@ -280,6 +305,7 @@ std::string Engine::ConfigSet(const Words& words) {
     if (name == "min-replicas-to-write") config_.min_replicas_to_write = value;
     if (name == "min-replicas-max-lag") config_.min_replicas_max_lag_s = value;
     if (name == "repl-timeout") config_.repl_timeout_s = value;
+    if (name == "lua-time-limit") config_.busy_after_ms = value;
   }
   RefreshGood();
   return "OK";
@@ -338,8 +364,10 @@ void Engine::Connect() {
 
 void Engine::Handshake(std::uint64_t link) {
   if (!alive_ || frozen_ || link != link_id_ || link_ != Link::kConnecting) return;
+  if (loading()) return;
   Engine* source = engines_->Alive(primary_host_, primary_port_);
   if (source == nullptr || source == this || source->frozen_ || !Talks(*source)) return;
+  if (source->loading()) return;
   // -NOMASTERLINK: a replica whose own link is down serves nobody, so it wipes nobody.
   if (!source->is_primary() && source->link_ != Link::kUp) return;
   if (!source->feeds_replicas_) return;  // -WRONGPASS: the replication user is off there
@@ -579,7 +607,8 @@ redis::Info Engine::Info() const {
   }
   info.guard_on = config_.min_replicas_to_write > 0 && config_.min_replicas_max_lag_s > 0;
   info.good_replicas = info.guard_on ? good_replicas_ : 0;
-  info.keys = writes();
+  info.loading = loading();
+  info.keys = info.loading ? 0 : writes();
   info.used_memory_bytes = 1'000'000;
   for (const Attached& attached : replicas_) {
     redis::InfoReplica line;
@@ -599,7 +628,8 @@ std::string Engine::InfoText() const {
                      Line("run_id", info.run_id) + Line("uptime_in_seconds", info.uptime_seconds) +
                      Line("tcp_port", port_) + "\r\n# Memory\r\n" +
                      Line("used_memory", info.used_memory_bytes) +
-                     "\r\n# Persistence\r\nloading:0\r\n\r\n" + ReplicationText() +
+                     "\r\n# Persistence\r\n" + Line("loading", info.loading ? 1 : 0) + "\r\n" +
+                     ReplicationText() +
                      "\r\n# Keyspace\r\n";
   if (info.keys > 0) text += "db0:keys=" + std::to_string(info.keys) + ",expires=0,avg_ttl=0\r\n";
   return text;
@@ -636,7 +666,8 @@ std::string Engine::ReplicationText() const {
 
 std::string Engine::Describe() const {
   std::string text = name_ + "[" + run_id_.substr(0, 4) + (alive_ ? "" : " dead") +
-                     (frozen_ ? " frozen" : "");
+                     (busy_ ? " script" : frozen_ ? " frozen" : "") +
+                     (loading() ? " loading" : "");
   text += is_primary() ? " primary" : " of " + primary_host_ + (link_up() ? " up" : " down");
   return text + " writes=" + std::to_string(writes()) + " offset=" + std::to_string(offset_) +
          (AcceptsWrites() ? " ACCEPTS" : "") + "]";

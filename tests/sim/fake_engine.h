@@ -22,6 +22,8 @@ struct EngineConfig {  // what redis.conf says at boot
   std::int64_t min_replicas_to_write = 0;
   std::int64_t min_replicas_max_lag_s = 10;
   std::int64_t repl_timeout_s = 60;
+  std::int64_t busy_after_ms = 5000;  // lua-time-limit: from then on a script is told by -BUSY
+  std::int64_t loading_ms = 0;        // how long it reads its file, and says -LOADING
   int disk = History::kEmpty;  // what its append-only file holds
 };
 
@@ -88,8 +90,14 @@ class Engine {
 
   // --- the process
   void Kill();
-  void Freeze() { frozen_ = alive_; }
+  void Freeze();
   void Thaw();
+  // A script: it answers nothing, and after a while -BUSY, until it ends or SHUTDOWN NOSAVE comes.
+  void RunScript(std::int64_t ms);
+  bool busy() const { return busy_ && world().Now() - frozen_since_ >= config_.busy_after_ms; }
+  bool in_script() const { return busy_; }
+  bool loading() const { return alive_ && world().Now() < loading_until_; }
+  MonoMs frozen_since() const { return frozen_since_; }
   bool alive() const { return alive_; }
   bool frozen() const { return frozen_; }
   MonoMs thawed_at() const { return thawed_at_; }
@@ -118,6 +126,7 @@ class Engine {
   // unless the connection is killed before.
   void Buffer(std::uint64_t connection, const std::string& from, std::vector<Words> body,
               std::int64_t delay_ms);
+  bool Refuses(const std::vector<Words>& body) const;
   static bool IsDetach(const std::vector<Words>& body);
 
   redis::Info Info() const;
@@ -193,6 +202,9 @@ class Engine {
   std::string run_id_;
   bool alive_ = true;
   bool frozen_ = false;
+  bool busy_ = false;
+  MonoMs frozen_since_ = 0;
+  MonoMs loading_until_ = 0;
   bool stranger_ = false;
   bool was_primary_ = false;
   MonoMs fenced_at_ = 0;

@@ -134,6 +134,13 @@ void FakeFleet::Ask(const std::string& key, Watched& member) {
     // OnDeath has told already or, after a cut, is no evidence.
     return TurnedAway(member, redis::Ended::kRefused);
   }
+  if (engine->busy()) {  // as MemberLink::OnInfoReply takes an error
+    member.facts.busy = true;
+    member.facts.last_heard = world().Now();
+    member.asked_at = 0;
+    member.failures = 0;
+    return;
+  }
   if (engine->frozen()) return Unanswered(key, member, redis::Reach::kSilent);
   if (engine->stranger()) return TurnedAway(member, redis::Ended::kDenied);
   member.watched = engine;
@@ -211,7 +218,7 @@ Result<redis::Session> FakeFleet::PrepareOne(Watched& member, std::int64_t timeo
   }
   const bool passes = host.empty() || engines_->network().BothWays(host_, host);
   const bool up = engines_->AddressUp(member.target.address);
-  if (!passes || !up || (engine != nullptr && engine->frozen())) {
+  if (!passes || !up || (engine != nullptr && engine->frozen() && !engine->busy())) {
     cost_ms_ = std::max(cost_ms_, timeout_ms);
     return Fail(ErrorCode::kDeadlineExceeded, "no answer from the engine");
   }
@@ -250,6 +257,10 @@ Result<redis::CommandReply> FakeFleet::ExecuteOne(const std::string& group,
   if (!command.expected_run_id.empty() && command.expected_run_id != engine->run_id()) {
     return Fail(ErrorCode::kConflict, "another process answers at that address");
   }
+  if (engine->busy() && !command.alone) {  // a busy engine names no run: it is sent nothing else
+    member->control.reset();
+    return Fail(ErrorCode::kConflict, "another process answers at that address");
+  }
   if (!engine->alive() || !engine->HasControl(control.connection)) {
     member->control.reset();
     return Fail(ErrorCode::kUnavailable, "the connection is closed");
@@ -260,7 +271,8 @@ Result<redis::CommandReply> FakeFleet::ExecuteOne(const std::string& group,
     engine->Buffer(control.connection, host_, command.transaction, world().Between(200, 9000));
     return Unknown(*member, timeout_ms);
   }
-  if (engine->frozen() || world().Chance(faults_->late)) {
+  const bool stopped = engine->frozen() && !engine->busy();
+  if (stopped || world().Chance(faults_->late)) {
     engine->Buffer(control.connection, host_, command.transaction,
                    world().Between(1, faults_->late_ms_max));
     return Unknown(*member, timeout_ms);

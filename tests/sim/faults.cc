@@ -1,5 +1,8 @@
 #include "tests/sim/faults.h"
 
+#include <algorithm>
+#include <iterator>
+
 #include "operator/model/group_json.h"
 
 namespace regroup::sim {
@@ -8,6 +11,7 @@ void FaultScene::DrawSwarm() {
   kinds_ = {{"engine killed", &FaultScene::KillEngine, false},
             {"all engines killed", &FaultScene::KillAll, false},
             {"engine frozen", &FaultScene::FreezeEngine, false},
+            {"long script", &FaultScene::LongScript, false},
             {"power cut", &FaultScene::PowerCut, false},
             {"primary cut off from the operators", &FaultScene::CutPrimaryFromOperators, false},
             {"node cut off", &FaultScene::CutNode, false},
@@ -26,6 +30,9 @@ void FaultScene::DrawSwarm() {
             {"TestFailover", &FaultScene::TestFailover, false},
             {"replicas scaled", &FaultScene::Scale, false},
             {"status wiped", &FaultScene::WipeStatus, false},
+            {"object deleted by a human", &FaultScene::DeleteObject, false},
+            {"Secret changed by a human", &FaultScene::ChangeSecret, false},
+            {"label edited by a human", &FaultScene::EditLabel, false},
             {"group made anew", &FaultScene::MakeAnew, false},
             {"API history compacted", &FaultScene::CompactApi, false},
             {"API server that lags", &FaultScene::StaleApi, false},
@@ -130,6 +137,14 @@ void FaultScene::FreezeEngine() {
   engine->Freeze();
   world_.Trace("frozen: " + engine->Describe());
   Back(200, 20'000, [engine] { engine->Thaw(); });
+}
+
+// Most are over before anybody minds; a hung one nobody must take for a dead process.
+void FaultScene::LongScript() {
+  Engine* engine = Victim();
+  if (engine == nullptr || engine->frozen()) return;
+  engine->RunScript(world_.Chance(0.6) ? world_.Between(300, 3000) : world_.Between(3000, 20'000));
+  world_.Trace("script: " + engine->Describe());
 }
 
 void FaultScene::CutNode() {
@@ -320,6 +335,48 @@ void FaultScene::WipeStatus() {
   wiped_ = true;
   checker_.ForgetEpoch();
   (void)Patch("status", {{"status", {{"nodeGroups", nullptr}}}});
+}
+
+// Both operators run and have seen it: one of them alone would do, but may crash next.
+bool FaultScene::OperatorsKnowSecret() const {
+  return std::all_of(operators_.begin(), operators_.end(),
+                     [](const auto& one) { return one->running() && one->synced(); });
+}
+
+// What the group owns comes back as it was, the Secret with the passwords that the members know.
+void FaultScene::DeleteObject() {
+  struct Owned {
+    kube::ResourceType type;
+    const char* name;
+  };
+  static const Owned kOwned[] = {
+      {{"", "v1", "secrets", true}, "web-cache-regroup"},
+      {{"", "v1", "configmaps", true}, "web-cache-config"},
+      {{"", "v1", "services", true}, "web-cache-primary"},
+      {{"", "v1", "services", true}, "web-cache-reader"},
+      {{"policy", "v1", "poddisruptionbudgets", true}, "web-cache"},
+      {{"discovery.k8s.io", "v1", "endpointslices", true}, "web-cache-primary"},
+      {{"discovery.k8s.io", "v1", "endpointslices", true}, "web-cache-reader"}};
+  const Owned& owned = kOwned[world_.rng().Below(std::size(kOwned))];
+  if (network_.IsCut("api") || !GroupExists()) return;
+  if (owned.type.resource == "secrets" && !OperatorsKnowSecret()) return;
+  world_.Trace("deleted: " + owned.type.resource + " " + owned.name);
+  (void)server_.Delete({owned.type, "default", owned.name}, {}, 0);
+}
+
+void FaultScene::ChangeSecret() {
+  if (network_.IsCut("api") || !OperatorsKnowSecret()) return;
+  const char* const kKeys[] = {"operator-password", "watch-password", "replication-password"};
+  (void)server_.MergePatch({{"", "v1", "secrets", true}, "default", "web-cache-regroup"}, "",
+                           {{"data", {{kKeys[world_.rng().Below(3)], "d3Jvbmc="}}}});
+}
+
+void FaultScene::EditLabel() {
+  Engine* engine = Victim();
+  if (engine == nullptr || network_.IsCut("api")) return;
+  const Json labels{{"regroup.dev/role", world_.Chance(0.5) ? "primary" : "replica"}};
+  (void)server_.MergePatch({kPods, "default", engine->name()}, "",
+                           {{"metadata", {{"labels", labels}}}});
 }
 
 // Deleted and made again under the same name; a human takes the kept volumes away later.

@@ -43,6 +43,7 @@ class FaultScene : public Scene {
   void KillEngine();
   void KillAll();
   void FreezeEngine();
+  void LongScript();
   void CutNode();
   void PowerCut();
   void PowerCutOf(const std::string& node);
@@ -64,6 +65,10 @@ class FaultScene : public Scene {
   void Scale();
   void LosePrimary();
   void WipeStatus();
+  void DeleteObject();
+  void ChangeSecret();
+  void EditLabel();
+  bool OperatorsKnowSecret() const;
   void MakeAnew();
   void CreateAgain();
   void TakeOldVolumesAway();

@@ -55,7 +55,8 @@ SeedResult Run::Go() {
   result.whole = RunUntil(calm + kWholeWithinMs, whole);
   RunFor(kSettleMs);
   result.served = result.served && IsServed();
-  result.needs_human = !(result.served && result.whole) && checker_.Stalled();
+  result.needs_human = !(result.served && result.whole) && !checker_.Stalled().empty();
+  if (result.needs_human) checker_.Count("waits for a human: " + checker_.Stalled());
   if (!result.served && !result.needs_human) checker_.Fault("L1", "not served in 60 s of calm");
   if (!result.whole && !result.needs_human) checker_.Fault("L1", "not whole in 120 s of calm");
   if (result.whole) StayCalm();
@@ -81,7 +82,7 @@ void Run::StayCalm() {
   if (!IsServed()) checker_.Fault("L1", "it was whole, and does not serve any more");
   // Whoever destroys the record also destroys whose clients were still to be cut off.
   if (!wiped_) clients_.CheckNobodyIsStuck(kStuckMs);
-  checker_.CheckSlicesAtRest();
+  checker_.CheckObjectsAtRest();
   checker_.Count(is_long ? "calm for long" : "calm for a moment");
   // Half-open watches, which only the idle limit finds, are no reason to write.
   if (is_long) faults_.watch.hang = world_.Chance(0.5) ? 0.2 : 0;

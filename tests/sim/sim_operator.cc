@@ -93,6 +93,7 @@ void SimOperator::Start() {
   options.identity = process_->election.options().identity;
   process_->reconciler = std::make_unique<reconcile::Reconciler>(ports, options);
   world_->Trace(host_ + " starts");
+  checker_->OnOperatorStart();
   for (const reconcile::Watched kind : reconcile::kAllWatched) StartReflector(kind);
   After(world_->Between(5, 1000), &SimOperator::Campaign);
 }

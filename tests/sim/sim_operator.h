@@ -50,6 +50,7 @@ class SimOperator {
   // Leads without the Lease, as after a clock fault: safety must not need it.
   void LeadAnyway(bool on);
   void ResetHungWatches();
+  bool synced() const { return running() && Synced(); }
   bool running() const { return process_ != nullptr; }
   bool leading() const { return running() && process_->leading; }
   const std::string& host() const { return host_; }

@@ -84,6 +84,12 @@ TEST(NoRecord, Rows) {
        {"promote 001", "event Adopted"},
        "e10 primary=001 guard=off inSync= members=001,002,003 suspects=002,003 lineage= "
        "transition=001>001:Adopted"},
+      {"no record, and the primary's slice is gone: above the reader's", 3,
+       [](World& w) { w.Unrecorded(); w.seen.reader_slice.exists = true;
+         w.seen.reader_slice.epoch = 7; },
+       {"promote 001"},
+       "e8 primary=001 guard=off inSync= members=001,002,003 suspects= lineage= "
+       "transition=>001:FirstPrimary"},
       {"a record older than the slice, somebody silent: wait", 3,
        [](World& w) { w.seen.primary_slice.epoch = 9; w.Lose(2, 50); }, {}, "-"},
       {"an unrecorded group is made from nothing, over the zones", 3,

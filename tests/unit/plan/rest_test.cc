@@ -131,6 +131,13 @@ TEST(Owned, Rows) {
        {"apply 0"}, "-"},
       {"a deleted Secret whose passwords are known is put back", 3,
        [](World& w) { w.seen.owned[OwnedKind::kSecret] = OwnedState::kAbsent; }, {"apply 0"}, "-"},
+      {"a Secret that a human changed is put back before anybody is born with it", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.seen.members.clear();
+         w.seen.owned[OwnedKind::kSecret] = OwnedState::kOutdated;
+       },
+       {"apply 0"}, "-"},
       {"running members never get new passwords", 3,
        [](World& w) {
          w.seen.passwords_known = false;

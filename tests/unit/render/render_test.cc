@@ -195,6 +195,7 @@ TEST(RedisConf, WhatCanChangeLive) {
   EXPECT_EQ(live.at("maxmemory"), "1103269724");
   EXPECT_EQ(live.at("maxmemory-policy"), "allkeys-lru");
   EXPECT_EQ(live.at("min-replicas-max-lag"), "4");
+  EXPECT_EQ(live.at("lua-time-limit"), "2500") << "BUSY before unresponsiveAfter is over";
   EXPECT_EQ(live.count("databases"), 0U) << "needs a restart";
   EXPECT_EQ(BornWith(FullGroup(), SmallResolved()).at("databases"), "4");
   EXPECT_EQ(LiveParameters(SmallGroup(), SmallResolved()).at("maxmemory-policy"), "volatile-lru");
