@@ -65,6 +65,11 @@ class Settings:
     kills: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_KILLS", 5, 20)))
     deletes: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_DELETES", 1, 5)))
     cuts: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_CUTS", 1, 5)))
+    powers: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_POWER_CUTS", 0, 5)))
+    hangs: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_HANGS", 1, 5)))
+    drains: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_DRAINS", 1, 3)))
+    guard_lag_s: int = field(
+        default_factory=lambda: int(number_from_env("REGROUP_E2E_GUARD_LAG_S", 2, 2)))
     planned: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_PLANNED", 3, 50)))
     failpoint_runs: int = field(
         default_factory=lambda: int(number_from_env("REGROUP_E2E_FAILPOINT_RUNS", 0, 10)))

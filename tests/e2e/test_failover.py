@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import statistics
 import time
+from contextlib import contextmanager
 from functools import partial
 from typing import Callable, Iterator
 
@@ -11,7 +13,7 @@ import pytest
 
 from failover import Round, run_round
 from group import Group, MemberView, lesson_group, small_group
-from harness import Cluster, Settings, die, within
+from harness import Cluster, Settings, die, strike, wait_for, within
 from observer import ObserverProcess
 from operator_control import PODS_PATH, Operator
 
@@ -85,9 +87,26 @@ def test_pod_deleted(group: Group, settings: Settings, cluster: Cluster, say: Sa
     assert max(one.gap_ms for one in rounds) <= within(1000)
 
 
-def cut_round(group: Group, cluster: Cluster) -> Round:
+def cut_round(group: Group, cluster: Cluster, power: bool = False) -> Round:
+    """`power`: nothing on the node runs any more, and what ran there is gone when it comes back."""
     node = group.primary().node
     faults = cluster.faults
+    engines: list[int] = []
+
+    def strike(_: MemberView) -> float:
+        when = faults.cut(node)
+        if power:
+            engines.extend(faults.pid(group.namespace, member.name) for member in group.members()
+                           if member.node == node)
+            faults.freeze_node(node)
+        return when
+
+    def restore() -> None:
+        while engines:
+            die(engines.pop())
+        if power:
+            faults.thaw_node(node)
+        faults.heal(node)
 
     def inside(primary: MemberView) -> ObserverProcess:
         # The same label as outside: it is the same process, seen from another place.
@@ -95,10 +114,9 @@ def cut_round(group: Group, cluster: Cluster) -> Round:
                                faults.inside(node))
 
     try:
-        return run_round(group, lambda _: faults.cut(node), timeout=120, inside=inside,
-                         after=lambda: faults.heal(node))
+        return run_round(group, strike, timeout=120, inside=inside, after=restore)
     finally:
-        faults.heal(node)
+        restore()
 
 
 def silence_ms(one: Round) -> float:
@@ -119,26 +137,70 @@ def move_leader_off(operator: Operator, cluster: Cluster, node: str) -> None:
     operator.wait_replicas(2)
 
 
+@contextmanager
+def guard_lag(group: Group, seconds: int) -> Iterator[None]:
+    """The group with that guard lag, once the engine is known to have it."""
+    def applied() -> tuple[bool, int]:
+        now = group.node_group()["guardLagSeconds"]
+        return now == seconds, now
+
+    group.patch({"failover": {"writeGuardLagSeconds": seconds}})
+    wait_for(f"a guard lag of {seconds} s", 20, applied)
+    yield
+    group.patch({"failover": {"writeGuardLagSeconds": None}})
+
+
+@pytest.mark.parametrize("power", [False, True], ids=["network", "power"])
 def test_node_cut(group: Group, settings: Settings, cluster: Cluster, operator: Operator,
-                  say: Say) -> None:
+                  say: Say, power: bool) -> None:
     """Bar 5: the primary's node is cut off; the cut-off primary must fall silent first."""
     cluster.faults.require("a node's network cut")
+    count = settings.powers if power else settings.cuts
+    if not count:
+        pytest.skip("REGROUP_E2E_POWER_CUTS=20 runs them; the fault matrix has one")
+    with guard_lag(group, settings.guard_lag_s):
+        cut_rounds(group, settings, cluster, operator, say, count, power)
+
+
+def cut_rounds(group: Group, settings: Settings, cluster: Cluster, operator: Operator, say: Say,
+               count: int, power: bool) -> None:
     rounds: list[Round] = []
-    for _ in range(settings.cuts):
+    for _ in range(count):
         group.wait_settled(3)
         group.wait_calm()
         move_leader_off(operator, cluster, group.primary().node)
-        one = cut_round(group, cluster)
+        one = cut_round(group, cluster, power)
         say(f"  {one.line()}; silent for {silence_ms(one):.0f} ms before the new primary's first "
             "+OK")
         rounds.append(one)
     silences = [silence_ms(one) for one in rounds]
-    say(f"bar 5: node cut x{len(rounds)}: worst gap {max(one.gap_ms for one in rounds):.0f} ms "
-        f"(<= 7000), shortest silence between the two primaries {min(silences):.0f} ms (> 0), "
+    limit_ms = 5000 + 1000 * settings.guard_lag_s
+    what = f"node {'power ' if power else ''}cut, guard lag {settings.guard_lag_s} s"
+    say(f"bar 5: {what}, x{len(rounds)}: worst gap {max(one.gap_ms for one in rounds):.0f} ms "
+        f"(<= {limit_ms}), shortest silence between the two primaries {min(silences):.0f} ms (> 0), "
         f"{sum(len(one.lost) for one in rounds)} acknowledged writes lost")
     assert not group.missing_seeds()
-    one_writer(rounds, say, "node cut")
-    assert min(silences) > 0 and max(one.gap_ms for one in rounds) <= within(7000)
+    one_writer(rounds, say, what)
+    assert min(silences) > 0 and max(one.gap_ms for one in rounds) <= within(limit_ms)
+
+
+def test_hang(group: Group, settings: Settings, cluster: Cluster, say: Say) -> None:
+    """The primary's process stands still: it is ended within unresponsiveAfter (5 s) + 3 s."""
+    cluster.faults.require("SIGSTOP of a process in a pod")
+    rounds: list[Round] = []
+    for number in range(settings.hangs):
+        group.wait_settled(3)
+        group.wait_calm()
+        pid = cluster.faults.pid(group.namespace, group.primary().name)
+        one = run_round(group, lambda _: strike(pid, signal.SIGSTOP))
+        say(f"  hang {number + 1} of {settings.hangs}: {one.line()}")
+        rounds.append(one)
+    gaps = [one.gap_ms for one in rounds]
+    say(f"hang x{len(gaps)}: median gap {statistics.median(gaps):.0f} ms, worst {max(gaps):.0f} ms "
+        f"(<= 8000), {sum(len(one.lost) for one in rounds)} acknowledged writes lost")
+    assert not group.missing_seeds()
+    one_writer(rounds, say, "hang")
+    assert max(gaps) <= within(8000)
 
 
 def test_node_cut_with_leader(group: Group, cluster: Cluster, operator: Operator, say: Say) -> None:

@@ -98,15 +98,20 @@ def test_by_graceful_delete(group: Group, settings: Settings, cluster: Cluster, 
     assert not group.missing_seeds()
 
 
-def test_drain_of_every_node(group: Group, cluster: Cluster, load: float, say: Say) -> None:
+def test_drain_of_every_node(group: Group, settings: Settings, cluster: Cluster, load: float,
+                             say: Say) -> None:
     """One node after the other; the disruption budget lets the primary go once its role has moved."""
-    moves = []
-    for node in sorted(cluster.zones()):
+    moves: list[Round] = []
+    nodes = sorted(cluster.zones())
+    for tour in range(10 * settings.drains):
+        if tour >= len(nodes) and len(moves) >= settings.drains:
+            break
+        node = nodes[tour % len(nodes)]
         group.wait_settled(3)
         if group.primary().node == node:
             moves.append(drain_round(group, cluster, node))
             say(f"  {node}, with the primary: {moves[-1].line()}; {stages(group)}")
-        else:
+        elif tour < len(nodes):
             finish_drain(cluster, node, begin_drain(group, cluster, node))
             say(f"  {node}: drained, without the primary")
     assert moves, "one of the nodes had the primary"
