@@ -124,9 +124,11 @@ def cut(scene: Scene) -> float:
 
 
 def power(scene: Scene) -> float:
-    """No FIN, no RST, no acknowledgement, and nothing on the node runs."""
+    """No FIN, no RST, no acknowledgement, and nothing on the node runs; the primary's process is
+    gone when power is back."""
     when = cut(scene)
     scene.later(lambda: scene.cluster.faults.thaw_node(scene.primary.node))
+    scene.later(lambda: die(scene.pid))
     scene.cluster.faults.freeze_node(scene.primary.node)
     return when
 
