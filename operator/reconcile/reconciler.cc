@@ -49,25 +49,24 @@ void Reconciler::Forget(const std::string& key) {
   states_.erase(key);
 }
 
-// The members were born with these passwords and never learn others. So each operator keeps what
-// it has seen, leading or not, until they refuse it; and the leader puts it back where a human
-// deleted or changed the Secret. Before any is born, what the Secret holds is right.
+// The members were born with passwords and never learn others. So each operator keeps those that
+// let it in, leading or not, until they are refused; and the leader puts them back where a human
+// deleted or changed the Secret. What is not proven like that gives way to what the Secret holds.
 void Reconciler::ReadSecrets(const model::Group& group, GroupState& state) const {
   const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
   const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
-  bool born = group.record.epoch > 0;
   bool let_in = false;
   bool refused = false;
   const auto facts = ports_.fleet->Facts(model::KeyOf(group.meta));
   for (const auto& pod : ports_.caches->Pods(model::KeyOf(group.meta))) {
-    born = born || pod->group_uid == group.meta.uid;
     const auto found = facts.find(pod->view.uid);  // of a pod that is gone a stranger may answer
     if (found == facts.end()) continue;
     let_in = let_in || found->second.reach == redis::Reach::kAnswering;
     refused = refused || found->second.reach == redis::Reach::kDenied;
   }
-  const bool doubted = refused && !let_in;
-  if (known && ((born && !doubted) || stored.operator_password.empty())) return;
+  if (!known || (refused && !let_in)) state.secrets_proven = false;
+  if (known && let_in) state.secrets_proven = true;
+  if (known && (state.secrets_proven || stored.operator_password.empty())) return;
   const std::string default_password = state.secrets.default_password;
   state.secrets = stored;
   state.secrets.default_password = default_password;
@@ -293,6 +292,7 @@ void Reconciler::StartLeading() {
     fresh->secrets = std::move(state->secrets);
     fresh->secrets.default_password.clear();
     fresh->secrets_of = std::move(state->secrets_of);
+    fresh->secrets_proven = state->secrets_proven;
     state = std::move(fresh);
   }
 }

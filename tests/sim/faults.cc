@@ -337,8 +337,10 @@ void FaultScene::WipeStatus() {
   (void)Patch("status", {{"status", {{"nodeGroups", nullptr}}}});
 }
 
-// Both operators run and have seen it: one of them alone would do, but may crash next.
+// Both operators run and have seen it (one of them alone would do, but may crash next), and members
+// were born with it: before that whoever leads takes what it finds, and the other may not know it.
 bool FaultScene::OperatorsKnowSecret() const {
+  if (!GroupExists() || Stored().record.epoch == 0) return false;
   return std::all_of(operators_.begin(), operators_.end(),
                      [](const auto& one) { return one->running() && one->synced(); });
 }
