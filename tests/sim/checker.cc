@@ -97,9 +97,8 @@ std::string Checker::Picture() const {
               Child(node_group, "suspects").dump();
     }
     for (const Json& condition : At(group, {"status", "conditions"})) {
-      if (Str(Child(condition, "type")) == "Ready") {
-        text += "\n    Ready: " + Str(Child(condition, "message"));
-      }
+      text += "\n    " + Str(Child(condition, "type")) + " " + Str(Child(condition, "status")) +
+              ": " + Str(Child(condition, "message"));
     }
   }
   for (const auto& engine : engines_->all()) {

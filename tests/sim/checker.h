@@ -63,6 +63,9 @@ class Checker final : public EngineObserver {
   const std::vector<Violation>& violations() const { return violations_; }
   const std::map<std::string, std::int64_t>& counters() const { return counters_; }
   void Count(const std::string& what) { ++counters_[what]; }
+  // A human changes what the group owns; a watch that hangs tells an operator of it late.
+  void OnHumanEdit() { edited_at_ = world_->Now(); }
+  MonoMs edited_at() const { return edited_at_; }  // 0: never
   // An operator that starts on a Secret which a human has changed cannot know the right one.
   void OnOperatorStart();
   // The operator asks the API to delete something; told before it happens.
@@ -114,6 +117,7 @@ class Checker final : public EngineObserver {
   std::map<std::string, std::int64_t> slice_epochs_;  // by slice name
   std::map<std::string, Json> secrets_;  // by the group's UID: as its first pod found it
   bool secret_unknowable_ = false;
+  MonoMs edited_at_ = 0;
   std::string seen_transition_;       // its id
   std::string planned_from_uid_;      // of a planned transition under way
   std::string planned_from_run_;

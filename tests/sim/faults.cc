@@ -363,12 +363,14 @@ void FaultScene::DeleteObject() {
   if (network_.IsCut("api") || !GroupExists()) return;
   if (owned.type.resource == "secrets" && !OperatorsKnowSecret()) return;
   world_.Trace("deleted: " + owned.type.resource + " " + owned.name);
+  checker_.OnHumanEdit();
   (void)server_.Delete({owned.type, "default", owned.name}, {}, 0);
 }
 
 void FaultScene::ChangeSecret() {
   if (network_.IsCut("api") || !OperatorsKnowSecret()) return;
   const char* const kKeys[] = {"operator-password", "watch-password", "replication-password"};
+  checker_.OnHumanEdit();
   (void)server_.MergePatch({{"", "v1", "secrets", true}, "default", "web-cache-regroup"}, "",
                            {{"data", {{kKeys[world_.rng().Below(3)], "d3Jvbmc="}}}});
 }
@@ -377,6 +379,7 @@ void FaultScene::EditLabel() {
   Engine* engine = Victim();
   if (engine == nullptr || network_.IsCut("api")) return;
   const Json labels{{"regroup.dev/role", world_.Chance(0.5) ? "primary" : "replica"}};
+  checker_.OnHumanEdit();
   (void)server_.MergePatch({kPods, "default", engine->name()}, "",
                            {{"metadata", {{"labels", labels}}}});
 }

@@ -27,7 +27,7 @@ Json ToJson(std::uint64_t seed, const SeedResult& result) {
               {"trace_hash", result.trace_hash},
               {"virtual_ms", result.virtual_ms},
               {"counters", result.counters},
-              {"picture", result.served && result.whole ? "" : result.picture}};
+              {"picture", result.violations.empty() ? "" : result.picture}};
 }
 
 SeedResult FromJson(const Json& json) {

@@ -149,16 +149,9 @@ void Report(std::uint64_t seed, const Arguments& arguments, const SeedResult& re
   for (const auto& violation : result.violations) {
     std::printf("%s: %s: %s\n", name.c_str(), violation.rule.c_str(), violation.text.c_str());
   }
-  const char* liveness = result.needs_human ? nullptr
-                         : !result.served ? "not served 60 s after the last fault"
-                         : !result.whole ? "not whole 120 s after the last fault"
-                                         : nullptr;
-  if (liveness != nullptr) {
-    std::printf("%s: liveness: %s\n    %s\n", name.c_str(), liveness, result.picture.c_str());
-  }
-  if (liveness != nullptr || !result.violations.empty()) {
-    std::printf("  repeat: ./dev sim %s\n", Repeat(seed, arguments).c_str());
-  }
+  if (result.violations.empty()) return;
+  std::printf("    %s\n  repeat: ./dev sim %s\n", result.picture.c_str(),
+              Repeat(seed, arguments).c_str());
 }
 
 void PrintTotals(const Totals& totals, const Arguments& arguments, double seconds) {
