@@ -55,10 +55,14 @@ def tell(rows: list[Scenario]) -> None:
 
 
 def version() -> str:
-    """The commit, with a plus sign if the checkout differs from it."""
-    words = ["git", "-C", str(ROOT), "describe", "--always", "--dirty=+", "--abbrev=7"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    return done.stdout.strip() or "unknown"
+    """The commit, with a plus sign if the checkout differs from it; this run writes docs itself."""
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True,
+                              check=False)
+
+    commit = git("rev-parse", "--short=7", "HEAD").stdout.strip()
+    differs = git("diff", "--quiet", "HEAD", "--", ".", ":!docs").returncode != 0
+    return (commit + ("+" if differs else "")) or "unknown"
 
 
 def write(outcomes: list[Outcome]) -> None:
