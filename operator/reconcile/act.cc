@@ -146,8 +146,10 @@ Result<void> Do(const Stage& stage, const model::CreateMember& effect) {
         CreateOrRead(stage, Watched::kVolume, render::Volume(group, effect.name));
     if (!volume) return volume;
   }
-  return CreateOrRead(stage, Watched::kPod,
-                      render::Pod(group, *resolved, effect.name, effect.zone));
+  Json pod = render::Pod(group, *resolved, effect.name, effect.zone);
+  pod["metadata"]["annotations"][render::kPasswordsAnnotation] =
+      render::PasswordsMark(stage.secrets);
+  return CreateOrRead(stage, Watched::kPod, pod);
 }
 
 // Rule uid-preconditions: what is deleted is named by UID and resourceVersion from a live read.

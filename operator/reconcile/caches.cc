@@ -121,6 +121,7 @@ std::shared_ptr<const StoredPod> Caches::ReadPod(const Json& object, MonoMs now)
   auto pod = std::make_shared<StoredPod>();
   pod->view = render::ParsePod(object);
   pod->group_uid = render::ParseOwned(object).group_uid;
+  pod->passwords = Str(At(object, {"metadata", "annotations", render::kPasswordsAnnotation}));
   pod->view.first_seen = now;
   const std::shared_ptr<const StoredPod> known = pods_.Get(ObjectKey(object));
   if (known != nullptr && known->view.uid == pod->view.uid) {

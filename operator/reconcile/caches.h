@@ -38,6 +38,7 @@ WatchedType TypeOf(Watched kind);
 struct StoredPod {
   model::PodView view;
   std::string group_uid;  // rule one-group: pods of an earlier group of the same name are not ours
+  std::string passwords;  // render::PasswordsMark of those it was born with; "": not known
 };
 struct StoredSlice {
   std::string name;

@@ -49,24 +49,30 @@ void Reconciler::Forget(const std::string& key) {
   states_.erase(key);
 }
 
-// The members were born with passwords and never learn others. So each operator keeps those that
-// let it in, leading or not, until they are refused; and the leader puts them back where a human
-// deleted or changed the Secret. What is not proven like that gives way to what the Secret holds.
+namespace {
+
+// The marks of the passwords that the group's members were born with.
+std::set<std::string> MarksOf(const Caches& caches, const model::GroupMeta& meta) {
+  std::set<std::string> marks;
+  for (const auto& pod : caches.Pods(model::KeyOf(meta))) {
+    if (pod->group_uid == meta.uid && !pod->passwords.empty()) marks.insert(pod->passwords);
+  }
+  return marks;
+}
+
+}  // namespace
+
+// The members were born with passwords and never learn others. So each operator keeps those, leading
+// or not, and the leader puts them back where a human deleted or changed the Secret. While no member
+// is there, what the Secret holds is right.
 void Reconciler::ReadSecrets(const model::Group& group, GroupState& state) const {
   const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
   const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
-  bool let_in = false;
-  bool refused = false;
-  const auto facts = ports_.fleet->Facts(model::KeyOf(group.meta));
-  for (const auto& pod : ports_.caches->Pods(model::KeyOf(group.meta))) {
-    const auto found = facts.find(pod->view.uid);  // of a pod that is gone a stranger may answer
-    if (found == facts.end()) continue;
-    let_in = let_in || found->second.reach == redis::Reach::kAnswering;
-    refused = refused || found->second.reach == redis::Reach::kDenied;
-  }
-  if (!known || (refused && !let_in)) state.secrets_proven = false;
-  if (known && let_in) state.secrets_proven = true;
-  if (known && (state.secrets_proven || stored.operator_password.empty())) return;
+  const std::set<std::string> marks = MarksOf(*ports_.caches, group.meta);
+  const bool known_fits = marks.count(render::PasswordsMark(state.secrets)) > 0;
+  const bool stored_fits = marks.count(render::PasswordsMark(stored)) > 0;
+  const bool gone = stored.operator_password.empty();
+  if (known && (known_fits || gone || (!marks.empty() && !stored_fits))) return;
   const std::string default_password = state.secrets.default_password;
   state.secrets = stored;
   state.secrets.default_password = default_password;
@@ -292,7 +298,6 @@ void Reconciler::StartLeading() {
     fresh->secrets = std::move(state->secrets);
     fresh->secrets.default_password.clear();
     fresh->secrets_of = std::move(state->secrets_of);
-    fresh->secrets_proven = state->secrets_proven;
     state = std::move(fresh);
   }
 }

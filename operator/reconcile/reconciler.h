@@ -27,7 +27,6 @@ struct GroupState {
   Rendered rendered;
   render::GroupSecrets secrets;  // as this process first saw them; authSecretRef's password, too
   std::string secrets_of;        // the group's UID
-  bool secrets_proven = false;   // members let us in with them, or were made with them
   std::string auth_error;
   std::string auth_reference;  // namespace/name/key that default_password was read from
   MonoMs auth_read_at = 0;

@@ -343,8 +343,6 @@ void Round::Object() {
   if (done) {
     const auto* gone = std::get_if<model::DeleteMember>(&effect);
     if (gone != nullptr) state_.memory.shut_at[gone->uid] = ports_.clock->Now();
-    // Made while the Secret held the passwords of this operator, so it is born with them.
-    if (std::holds_alternative<model::CreateMember>(effect)) state_.secrets_proven = true;
     Log(LogLevel::kInfo, "done",
         {{"group", key_},
          {"epoch", seen_.group.record.epoch},

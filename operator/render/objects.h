@@ -19,6 +19,7 @@ inline constexpr char kGroupUidLabel[] = "regroup.dev/group-uid";          // ru
 inline constexpr char kRoleLabel[] = "regroup.dev/role";                   // primary | replica
 inline constexpr char kZoneAnnotation[] = "regroup.dev/zone";
 inline constexpr char kBornWithAnnotation[] = "regroup.dev/born-with";  // see BornWith
+inline constexpr char kPasswordsAnnotation[] = "regroup.dev/passwords";  // see PasswordsMark
 inline constexpr char kHashAnnotation[] = "regroup.dev/spec-hash";
 inline constexpr char kEpochAnnotation[] = "regroup.dev/epoch";
 inline constexpr char kEngineContainer[] = "engine";
@@ -46,6 +47,9 @@ std::string VolumeName(const std::string& member_name);
 Json Secret(const model::Group& group, const GroupSecrets& secrets);
 // The generated ones; default_password is not among them.
 bool SamePasswords(const GroupSecrets& one, const GroupSecrets& other);
+// Tells two sets of generated passwords apart and gives none away: each has 128 bits and more. A pod
+// bears the mark of those that it was born with. "": there are none.
+std::string PasswordsMark(const GroupSecrets& secrets);
 // {} where the object holds no passwords of ours.
 GroupSecrets ParseSecret(const Json& secret);
 // One value of any Secret, decoded; for authSecretRef.

@@ -39,6 +39,13 @@ bool SamePasswords(const GroupSecrets& one, const GroupSecrets& other) {
          one.replication_password == other.replication_password;
 }
 
+std::string PasswordsMark(const GroupSecrets& secrets) {
+  if (secrets.operator_password.empty()) return "";
+  return Sha256Hex(secrets.operator_password + "\n" + secrets.watch_password + "\n" +
+                   secrets.replication_password)
+      .substr(0, 16);
+}
+
 GroupSecrets ParseSecret(const Json& secret) {
   const Json& data = Child(secret, "data");
   GroupSecrets secrets;

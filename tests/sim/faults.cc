@@ -337,10 +337,8 @@ void FaultScene::WipeStatus() {
   (void)Patch("status", {{"status", {{"nodeGroups", nullptr}}}});
 }
 
-// Both operators run and have seen it (one of them alone would do, but may crash next), and members
-// were born with it: before that whoever leads takes what it finds, and the other may not know it.
+// Both operators run and have seen it: one of them alone would do, but may crash next.
 bool FaultScene::OperatorsKnowSecret() const {
-  if (!GroupExists() || Stored().record.epoch == 0) return false;
   return std::all_of(operators_.begin(), operators_.end(),
                      [](const auto& one) { return one->running() && one->synced(); });
 }
