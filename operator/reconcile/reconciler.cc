@@ -62,9 +62,9 @@ std::set<std::string> MarksOf(const Caches& caches, const model::GroupMeta& meta
 
 }  // namespace
 
-// The members were born with passwords and never learn others. So each operator keeps those, leading
-// or not, and the leader puts them back where a human deleted or changed the Secret. While no member
-// is there, what the Secret holds is right.
+// The members were born with passwords and never learn others. So each operator keeps those,
+// leading or not, and the leader puts them back where a human deleted or changed the Secret. While
+// no member is there, what the Secret holds is right.
 void Reconciler::ReadSecrets(const model::Group& group, GroupState& state) const {
   const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
   const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);

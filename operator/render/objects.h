@@ -47,8 +47,8 @@ std::string VolumeName(const std::string& member_name);
 Json Secret(const model::Group& group, const GroupSecrets& secrets);
 // The generated ones; default_password is not among them.
 bool SamePasswords(const GroupSecrets& one, const GroupSecrets& other);
-// Tells two sets of generated passwords apart and gives none away, as each is long and random. A pod
-// bears the mark of those that it was born with. "": there are none.
+// Tells two sets of generated passwords apart and gives none away, as each is long and random. A
+// pod bears the mark of those that it was born with. "": there are none.
 std::string PasswordsMark(const GroupSecrets& secrets);
 // {} where the object holds no passwords of ours.
 GroupSecrets ParseSecret(const Json& secret);
