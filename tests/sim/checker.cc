@@ -177,11 +177,9 @@ void Checker::OnApiChange(const Change& change) {
   if (change.resource == "endpointslices" && change.type == "DELETED") slice_epochs_.erase(name);
   if (change.resource == "endpointslices" && change.type != "DELETED") CheckSlice(change.object);
   if (change.resource == "pods" && change.type == "ADDED") {
-    const Json& owners = At(change.object, {"metadata", "ownerReferences"});
     const Json* secret = server_->Find(kGroupSecret);
-    if (owners.is_array() && !owners.empty() && secret != nullptr) {
-      secrets_.emplace(Str(Child(owners[0], "uid")), Child(*secret, "data"));
-    }
+    const std::string uid = Str(At(change.object, {"metadata", "uid"}));
+    if (secret != nullptr) secrets_.emplace(uid, Child(*secret, "data"));
   }
 }
 

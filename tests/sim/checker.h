@@ -115,7 +115,7 @@ class Checker final : public EngineObserver {
   MonoMs before_until_ = 0;
   std::string group_uid_;
   std::map<std::string, std::int64_t> slice_epochs_;  // by slice name
-  std::map<std::string, Json> secrets_;  // by the group's UID: as its first pod found it
+  std::map<std::string, Json> secrets_;  // by a pod's UID: as it was when the pod was made
   bool secret_unknowable_ = false;
   MonoMs edited_at_ = 0;
   std::string seen_transition_;       // its id

@@ -102,9 +102,12 @@ void Checker::CheckLabels() {
 bool Checker::SecretIsRight() const {
   const Json* secret =
       server_->Find({{"", "v1", "secrets", true}, "default", "web-cache-regroup"});
-  const auto first = secrets_.find(group_uid_);
-  if (first == secrets_.end()) return true;
-  return secret != nullptr && Child(*secret, "data") == first->second;
+  for (const auto& engine : engines_->all()) {
+    const auto born = secrets_.find(engine->pod_uid());
+    if (!engine->alive() || born == secrets_.end()) continue;
+    if (secret == nullptr || Child(*secret, "data") != born->second) return false;
+  }
+  return true;
 }
 
 void Checker::OnOperatorStart() {
