@@ -257,6 +257,9 @@ struct Group {
   NodeGroupRecord record;
   bool has_record = false;  // status.nodeGroups[0] exists with an epoch
   GroupView view;           // as stored now, to see whether a write is needed
+  // Not stored: whom this operator saw granted under a younger record than the stored one, which
+  // was wiped or set back since.
+  std::optional<PrimaryRef> forgotten_primary;
 };
 
 // As ElastiCache names members: "web-cache-001".

@@ -90,6 +90,7 @@ bool StillShedding(const Context& context, const Member& member) {
 
 void PlanStrangers(Context& context) {
   const std::string granted = context.record().primary ? context.record().primary->uid : "";
+  const Member* primary = context.seen.FindMember(granted);
   const auto& transition = context.record().transition;
   const bool handing_over = transition && transition->stage != model::Stage::kPromoting;
   for (const Member& member : context.seen.members) {
@@ -101,6 +102,11 @@ void PlanStrangers(Context& context) {
       context.Do(ChangeOf(member, EngineChange::kFence, "takes writes without being the primary"));
       context.Watch(model::Attention::kSuspect);
       context.LookAgain(50);
+    } else if (suspect && !FencedByUs(context.seen, member) && primary != nullptr &&
+               member.engine.facts->link_up && Follows(member, *primary, context.spec().port)) {
+      // An earlier leader fenced it and let it follow; a fence would take it from a primary that it
+      // hears, who may just not be heard by us. Only its clients are left.
+      context.Do(ChangeOf(member, EngineChange::kCutClients, "was granted once: its clients"));
     } else if (suspect && !FencedByUs(context.seen, member)) {
       context.Do(ChangeOf(member, EngineChange::kFence, "was granted once: fenced first"));
     } else if (suspect && !StillShedding(context, member)) {

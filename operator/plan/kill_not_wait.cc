@@ -38,8 +38,10 @@ void PlanKill(Context& context, const Fault& fault, const Member& primary) {
   const Member* candidate = ReadyCandidate(context, primary);
   if (!NodeIsReady(context.seen, primary) || candidate == nullptr) return;
   // It may have been cut off before, and stand still only since then: a script is no hang.
-  const std::int64_t silent_ms = context.seen.now - primary.engine.reach_since + kVerdictMs;
-  if (silent_ms < context.spec().failover.unresponsive_after_ms) return;
+  const model::EngineView& engine = primary.engine;
+  const std::int64_t back_ms = context.seen.now - engine.back_at + kVerdictMs;
+  const bool was_cut_off = engine.back_at > engine.last_heard;
+  if (was_cut_off && back_ms < context.spec().failover.unresponsive_after_ms) return;
   if (AskedLately(context.seen, primary.uid, kAskAgainMs)) return;
   model::DeleteMember end{primary.name, primary.uid, primary.pod->resource_version, kGraceSeconds,
                           "it hangs, and a replica is ready: " + fault.words};

@@ -375,7 +375,9 @@ void Remember(model::Memory& memory, const model::Observed& seen,
   // A suspect that restarted takes no writes, but the endpoint led to it until it moved: a client
   // that came meanwhile would stay there and hear READONLY for ever.
   const std::vector<std::string>& suspects = seen.group.record.suspects;
-  const bool served = std::find(suspects.begin(), suspects.end(), effect.uid) != suspects.end() ||
+  const bool suspected =
+      std::find(suspects.begin(), suspects.end(), effect.uid) != suspects.end();
+  const bool served = suspected ||
                       (member != nullptr && member->engine.facts &&
                        member->engine.facts->is_primary);
   switch (effect.change) {
@@ -400,7 +402,10 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       memory.clients_cut.erase(effect.uid);
       break;
     case EngineChange::kFollow: memory.fenced.erase(effect.uid); break;
-    case EngineChange::kCutClients: ++memory.clients_cut[effect.uid]; break;
+    case EngineChange::kCutClients:
+      ++memory.clients_cut[effect.uid];
+      if (suspected) memory.demoted_at.emplace(effect.uid, reply.answered_at);
+      break;
     case EngineChange::kSetConfig:
       for (const auto& [name, value] : effect.config) {
         memory.applied_parameters[effect.run_id][name] = value;

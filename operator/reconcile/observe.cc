@@ -67,7 +67,12 @@ std::vector<model::SliceEndpoint> Unrecorded(const Caches& caches, const model::
       InNamespace(group.meta, render::SliceName(group.meta, model::SliceKind::kPrimary)));
   const bool younger = stored != nullptr && stored->controller_uid == group.meta.uid &&
                        stored->view.epoch > group.record.epoch;
-  return younger ? stored->view.endpoints : std::vector<model::SliceEndpoint>{};
+  std::vector<model::SliceEndpoint> list;
+  if (younger) list = stored->view.endpoints;
+  if (const auto& seen = group.forgotten_primary) {
+    list.push_back({seen->uid, seen->name, seen->address, seen->node, ""});
+  }
+  return list;
 }
 
 // Every UID that the record names.
@@ -249,6 +254,7 @@ model::EngineView EngineViewOf(const redis::MemberFacts& facts) {
   model::EngineView view;
   view.reach = ReachOf(facts.reach);
   view.reach_since = facts.reach_since;
+  view.back_at = facts.back_at;
   if (facts.info) view.facts = FactsOf(*facts.info);
   view.facts_at = facts.info_at;
   view.last_heard = facts.last_heard;

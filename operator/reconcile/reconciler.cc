@@ -87,15 +87,30 @@ void Reconciler::SetTargets(const model::Group& group, const GroupState& state) 
                            TargetsOf(*ports_.caches, group));
 }
 
+// A human who wipes the status takes the record with it, but not what this operator has seen: who
+// was granted last may take writes, though neither record nor slice names it.
+void Reconciler::RecallGrant(model::Group& group, GroupState& state) {
+  const bool same = state.granted_of == group.meta.uid;
+  if (!same || group.record.epoch >= state.granted_epoch) {
+    state.granted_of = group.meta.uid;
+    state.granted_epoch = group.record.epoch;
+    state.granted_then = group.record.primary;
+    return;
+  }
+  group.forgotten_primary = state.granted_then;
+}
+
 void Reconciler::Watch(const std::string& key) {
-  const std::shared_ptr<const model::Group> group = ports_.caches->Group(key);
-  if (group == nullptr) {
+  const std::shared_ptr<const model::Group> stored = ports_.caches->Group(key);
+  if (stored == nullptr) {
     Forget(key);
     return;
   }
   GroupState& state = StateOf(key);
-  ReadSecrets(*group, state);
-  SetTargets(*group, state);
+  model::Group group = *stored;
+  RecallGrant(group, state);
+  ReadSecrets(group, state);
+  SetTargets(group, state);
   ports_.fleet->SetPace(key, redis::Pace::kRest);
 }
 
@@ -179,16 +194,18 @@ void NoteEnd(model::Observed& seen, model::Memory& memory) {
 
 std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
   if (!ports_.caches->Reliable()) return nullptr;  // the last list that was waited for wakes us
-  const std::shared_ptr<const model::Group> group = ports_.caches->Group(key);
-  if (group == nullptr) {
+  const std::shared_ptr<const model::Group> stored = ports_.caches->Group(key);
+  if (stored == nullptr) {
     Forget(key);
     return nullptr;
   }
   GroupState& state = StateOf(key);
-  ReadSecrets(*group, state);
-  SetTargets(*group, state);
-  ReadAuth(*group, state);
-  TendMemory(*group, state);
+  model::Group group = *stored;
+  RecallGrant(group, state);
+  ReadSecrets(group, state);
+  SetTargets(group, state);
+  ReadAuth(group, state);
+  TendMemory(group, state);
   Surroundings around;
   around.catalogue = &options_.catalogue;
   around.secrets = state.secrets;
@@ -197,7 +214,7 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
   around.now = ports_.clock->Now();
   around.wall_now = ports_.clock->WallNow();
   model::Observed seen =
-      Observe(*ports_.caches, *group, ports_.fleet->Facts(key), state.memory, around,
+      Observe(*ports_.caches, group, ports_.fleet->Facts(key), state.memory, around,
               state.rendered);
   NoteEnd(seen, state.memory);
   model::Plan plan = plan::MakePlan(seen, options_.plan);
@@ -298,6 +315,9 @@ void Reconciler::StartLeading() {
     fresh->secrets = std::move(state->secrets);
     fresh->secrets.default_password.clear();
     fresh->secrets_of = std::move(state->secrets_of);
+    fresh->granted_of = std::move(state->granted_of);
+    fresh->granted_epoch = state->granted_epoch;
+    fresh->granted_then = std::move(state->granted_then);
     state = std::move(fresh);
   }
 }

@@ -32,6 +32,9 @@ struct GroupState {
   MonoMs auth_read_at = 0;
   std::string last_error;
   std::string last_why;        // what was logged last, so that a wait is logged once
+  std::string granted_of;      // the group's UID for the two below
+  std::int64_t granted_epoch = 0;                  // of the youngest record that was ever seen
+  std::optional<model::PrimaryRef> granted_then;  // and its primary
 };
 
 class Round {
@@ -59,6 +62,7 @@ class Round {
   void Engine();
   void HandOver();
   void Object();
+  bool StillRecorded();
   void Drop(const std::string& why);
   void Note(const std::string& what, const Error& error);
   void AfterEffect(const model::Effect& effect);
@@ -111,6 +115,7 @@ class Reconciler {
   void SetTargets(const model::Group& group, const GroupState& state);
   void ReadAuth(const model::Group& group, GroupState& state);
   void TendMemory(const model::Group& group, GroupState& state);
+  static void RecallGrant(model::Group& group, GroupState& state);
   void LogWhy(const Round& round, GroupState& state) const;
   bool Publish(const Round& round);
   void Measure(const Round& round) const;

@@ -322,6 +322,21 @@ void Round::RunEngine(const std::vector<std::size_t>& indices) {
   }
 }
 
+// A leader that was stopped goes on in the middle of its round: another one may have granted since
+// what this one is about to delete.
+bool Round::StillRecorded() {
+  if (!options_.plan.authority) return true;
+  const Result<model::Group> live = ReadGroup(ports_, seen_.group.meta);
+  if (!live) {
+    Note("read the record", live.error());
+    Drop("no authority to delete a member");
+    return false;
+  }
+  if (live->record == (plan_.record ? *plan_.record : seen_.group.record)) return true;
+  Drop("the record is not what was planned for");
+  return false;
+}
+
 void Round::Object() {
   const model::Effect& effect = plan_.effects[objects_[next_object_]];
   // A suspected primary ends the round under way early: what is left is planned again. Not so an
@@ -331,6 +346,7 @@ void Round::Object() {
     if (++next_object_ >= objects_.size()) Drop("something more urgent happened");
     return;
   }
+  if (std::holds_alternative<model::DeleteMember>(effect) && !StillRecorded()) return;
   Result<void> done = Perform(ports_, options_, seen_, secrets_, effect);
   // A write whose answer was lost may have moved the endpoint, too.
   if (const auto* slice = std::get_if<model::WriteSlice>(&effect)) {

@@ -41,6 +41,9 @@ TEST(Strangers, Rows) {
        },
        {}, "e3 primary=001 guard=on inSync=002,003 members=001,002,003 suspects= "
        "lineage=history-1"},
+      {"one that another leader let follow stays with the primary; only its clients are cut off", 3,
+       [](World& w) { w.record().suspects = {"uid-003"}; w.Lose(1, 1200); },
+       {"cut-clients 003"}, "-"},
       {"a stranger is fenced even while the primary is suspected", 3,
        [](World& w) { w.Lose(1, 1200); w.facts(2).is_primary = true; }, {"fence 002"}, "-"},
   });

@@ -38,6 +38,21 @@ TEST(Remember, AFormerPrimaryThatRestartedShedsItsClientsToo) {
   EXPECT_EQ(memory.clients_cut.at("uid-001"), 0);
 }
 
+// A new leader finds a suspect that follows already: its clients are cut off without a fence.
+TEST(Remember, ASuspectShedsItsClientsFromTheFirstCut) {
+  model::Observed seen;
+  model::EngineEffect cut;
+  cut.uid = "uid-001";
+  cut.change = model::EngineChange::kCutClients;
+  model::Memory memory;
+  Remember(memory, seen, cut, redis::CommandReply{{}, kAnswered});
+  EXPECT_TRUE(memory.demoted_at.empty());
+  seen.group.record.suspects = {cut.uid};
+  Remember(memory, seen, cut, redis::CommandReply{{}, kAnswered});
+  EXPECT_EQ(memory.demoted_at.at("uid-001"), kAnswered);
+  EXPECT_EQ(memory.clients_cut.at("uid-001"), 2);
+}
+
 TEST(Remember, AReplicaThatIsFencedKeepsServing) {
   EXPECT_TRUE(AfterFence(false, false).demoted_at.empty());
 }
