@@ -66,7 +66,6 @@ struct EngineFacts {  // one INFO reply
 struct EngineView {
   Reach reach = Reach::kUnknown;
   MonoMs reach_since = 0;            // since when `reach` has been what it is
-  MonoMs back_at = 0;                // when its host was last reached again; 0: it was never lost
   std::optional<EngineFacts> facts;  // the last INFO, however old
   MonoMs facts_at = 0;
   MonoMs last_heard = 0;             // the last byte of any reply

@@ -109,6 +109,7 @@ struct LivePod {
   std::string name;
   std::string uid;
   std::string run_id;
+  bool gone = false;  // its object is gone, as far as is known
 };
 
 struct Plan {

@@ -47,11 +47,11 @@ struct Context {
 
   // Nothing is granted to, and nothing follows, in the name of a pod that was there before.
   void Confirm(const model::Member& member) {
-    if (!member.pod || !member.engine.facts) return;
+    if (member.name.empty() || !member.engine.facts) return;
     const std::string& run = member.engine.facts->run_id;
     const auto known = seen.memory.confirmed.find(member.uid);
     if (known != seen.memory.confirmed.end() && known->second == run) return;
-    plan.confirm.push_back({member.name, member.uid, run});
+    plan.confirm.push_back({member.name, member.uid, run, !member.pod});
   }
   void Say(std::string sentence) { plan.why.push_back(std::move(sentence)); }
   // What waits for a human is not covered by what only waits.

@@ -37,11 +37,11 @@ void PlanKill(Context& context, const Fault& fault, const Member& primary) {
   if (fault.kind != FaultKind::kHung || !primary.pod) return;
   const Member* candidate = ReadyCandidate(context, primary);
   if (!NodeIsReady(context.seen, primary) || candidate == nullptr) return;
-  // It may have been cut off before, and stand still only since then: a script is no hang.
-  const model::EngineView& engine = primary.engine;
-  const std::int64_t back_ms = context.seen.now - engine.back_at + kVerdictMs;
-  const bool was_cut_off = engine.back_at > engine.last_heard;
-  if (was_cut_off && back_ms < context.spec().failover.unresponsive_after_ms) return;
+  // It, or we, may have been cut off or stopped before, and it stands still only since then: what
+  // counts begins a poll before the first question that it owes an answer to.
+  const MonoMs owed_since = primary.engine.reach_since - kVerdictMs;
+  const MonoMs silent_since = std::max(primary.engine.last_heard, owed_since - kMissedAnswerMs);
+  if (context.seen.now - silent_since < context.spec().failover.unresponsive_after_ms) return;
   if (AskedLately(context.seen, primary.uid, kAskAgainMs)) return;
   model::DeleteMember end{primary.name, primary.uid, primary.pod->resource_version, kGraceSeconds,
                           "it hangs, and a replica is ready: " + fault.words};

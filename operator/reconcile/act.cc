@@ -137,7 +137,21 @@ Result<void> Do(const Stage& stage, const model::ApplyOwned& effect) {
   return {};
 }
 
+// Whoever is born while the Secret holds other passwords lets no operator in; the watch may not have
+// told yet that a human changed it.
+Result<void> SecretHolds(const Stage& stage) {
+  Result<Json> live = stage.ports.api->Get(
+      stage.Ref(Watched::kSecret, render::SecretName(stage.group().meta)), kApiTimeoutMs);
+  if (!live) return Simply(live);
+  stage.Keep(Watched::kSecret, *live);
+  if (render::SamePasswords(render::ParseSecret(*live), stage.secrets)) return {};
+  return Fail(ErrorCode::kConflict,
+              "the group's Secret holds other passwords; it is put back first");
+}
+
 Result<void> Do(const Stage& stage, const model::CreateMember& effect) {
+  Result<void> holds = SecretHolds(stage);
+  if (!holds) return holds;
   const model::Group& group = stage.group();
   Result<model::Resolved> resolved = model::Resolve(group.spec, stage.options.catalogue);
   if (!resolved) return tl::unexpected<Error>(resolved.error());

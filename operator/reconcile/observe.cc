@@ -254,7 +254,6 @@ model::EngineView EngineViewOf(const redis::MemberFacts& facts) {
   model::EngineView view;
   view.reach = ReachOf(facts.reach);
   view.reach_since = facts.reach_since;
-  view.back_at = facts.back_at;
   if (facts.info) view.facts = FactsOf(*facts.info);
   view.facts_at = facts.info_at;
   view.last_heard = facts.last_heard;

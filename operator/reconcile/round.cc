@@ -54,7 +54,8 @@ void LeaveAddresses(model::Memory& memory, const model::Observed& seen,
   }
 }
 
-bool NeedsHeir(const model::Effect& effect) {
+// A live read showed another picture than the caches; the next plan is made with it.
+bool DropsOnConflict(const model::Effect& effect) {
   const auto* gone = std::get_if<model::DeleteMember>(&effect);
   return gone != nullptr && !gone->heir_name.empty();
 }
@@ -170,6 +171,10 @@ void Round::Confirm() {
       return Drop("the pod of " + pod.name + " is another one by now");
     }
     state_.memory.confirmed[pod.uid] = pod.run_id;
+    phase_ = AfterPrepare();
+    return;
+  }
+  if (live.error().code == ErrorCode::kNotFound && pod.gone) {
     phase_ = AfterPrepare();
     return;
   }
@@ -370,7 +375,7 @@ void Round::Object() {
              std::holds_alternative<model::WriteSlice>(effect)) {
     Drop("the endpoint slice was changed by somebody else");
     return;
-  } else if (done.error().code == ErrorCode::kConflict && NeedsHeir(effect)) {
+  } else if (done.error().code == ErrorCode::kConflict && DropsOnConflict(effect)) {
     Drop(done.error().message);
     return;
   } else {

@@ -46,7 +46,6 @@ enum class Reach { kUnknown, kAnswering, kRefused, kUnreachable, kSilent, kDenie
 struct MemberFacts {
   Reach reach = Reach::kUnknown;
   MonoMs reach_since = 0;
-  MonoMs back_at = 0;              // when its host was last reached again; 0: it was never lost
   std::optional<Info> info;        // the last one, however old
   MonoMs info_at = 0;              // when its reply arrived
   MonoMs last_heard = 0;           // last reply bytes

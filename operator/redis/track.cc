@@ -49,7 +49,6 @@ Wake OnReach(MemberFacts& facts, Reach reach, MonoMs now) {
   // groups to look at, and this one comes first.
   const bool worse = facts.reach == Reach::kAnswering ||
                      (facts.reach == Reach::kUnknown && reach != Reach::kAnswering);
-  if (facts.reach == Reach::kUnreachable) facts.back_at = now;
   facts.reach = reach;
   facts.reach_since = now;
   return {true, worse};
