@@ -66,6 +66,7 @@ struct EngineFacts {  // one INFO reply
 struct EngineView {
   Reach reach = Reach::kUnknown;
   MonoMs reach_since = 0;            // since when `reach` has been what it is
+  Reach reach_was = Reach::kUnknown; // before that
   std::optional<EngineFacts> facts;  // the last INFO, however old
   MonoMs facts_at = 0;
   MonoMs last_heard = 0;             // the last byte of any reply

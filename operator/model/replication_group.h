@@ -260,6 +260,7 @@ struct Group {
   // Not stored: whom this operator saw granted under a younger record than the stored one, which
   // was wiped or set back since.
   std::optional<PrimaryRef> forgotten_primary;
+  std::int64_t forgotten_epoch = 0;  // of that record
 };
 
 // As ElastiCache names members: "web-cache-001".

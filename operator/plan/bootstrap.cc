@@ -75,7 +75,8 @@ void Begin(Context& context, const Member& chosen, const std::string& reason) {
   if (reason == "FirstPrimary") return;
   // Nobody knows who was the primary, so everybody else's clients may be a former primary's.
   for (const Member& member : context.seen.members) {
-    if (member.uid != chosen.uid && member.pod) context.next.suspects.push_back(member.uid);
+    if (member.uid == chosen.uid || !member.pod) continue;
+    if (!Contains(context.next.suspects, member.uid)) context.next.suspects.push_back(member.uid);
   }
 }
 

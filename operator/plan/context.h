@@ -36,9 +36,10 @@ struct Context {
 
   const model::NodeGroupRecord& record() const { return seen.group.record; }
   const model::GroupSpec& spec() const { return seen.group.spec; }
-  // Of the record and of both slices: a record may be lost, and a slice deleted.
+  // Of the record, of both slices and of what was seen: a record may be lost, and a slice deleted.
   std::int64_t newest_epoch() const {
-    return std::max({record().epoch, seen.primary_slice.epoch, seen.reader_slice.epoch});
+    return std::max({record().epoch, seen.primary_slice.epoch, seen.reader_slice.epoch,
+                     seen.group.forgotten_epoch});
   }
   // A group that is to have no replicas cannot ask for it, and may still have one with the data.
   bool fails_over() const { return spec().automatic_failover_enabled || spec().replicas == 0; }
@@ -47,11 +48,14 @@ struct Context {
 
   // Nothing is granted to, and nothing follows, in the name of a pod that was there before.
   void Confirm(const model::Member& member) {
-    if (member.name.empty() || !member.engine.facts) return;
-    const std::string& run = member.engine.facts->run_id;
+    if (member.name.empty() || !member.engine.facts || Confirmed(member)) return;
+    plan.confirm.push_back(
+        {member.name, member.uid, member.engine.facts->run_id, !member.pod});
+  }
+  bool Confirmed(const model::Member& member) const {
     const auto known = seen.memory.confirmed.find(member.uid);
-    if (known != seen.memory.confirmed.end() && known->second == run) return;
-    plan.confirm.push_back({member.name, member.uid, run, !member.pod});
+    return known != seen.memory.confirmed.end() && member.engine.facts &&
+           known->second == member.engine.facts->run_id;
   }
   void Say(std::string sentence) { plan.why.push_back(std::move(sentence)); }
   // What waits for a human is not covered by what only waits.

@@ -138,12 +138,13 @@ void PlanFollowers(Context& context, const Member& primary) {
     const bool full = NeedsFullSync(member, head);
     if (full && full_sync) continue;
     full_sync = full_sync || full;
-    if (!Contains(context.next.members, member.uid)) {
-      context.next.members.push_back(member.uid);
-      // No endpoint has named it yet: whoever is there came by an address that was another's.
-      if (context.options.old_clients) {
-        context.Do(ChangeOf(member, EngineChange::kCutClients, "clients of a used address"));
-      }
+    const bool joins = !Contains(context.next.members, member.uid);
+    if (joins) context.next.members.push_back(member.uid);
+    // It serves nothing yet: whoever is there came by an address that was another's.
+    const model::EngineFacts& facts = *member.engine.facts;
+    const bool fresh = facts.fenced() && facts.keys == 0 && !context.Confirmed(member);
+    if (context.options.old_clients && (joins || fresh)) {
+      context.Do(ChangeOf(member, EngineChange::kCutClients, "clients of a used address"));
     }
     EngineEffect follow = ChangeOf(member, EngineChange::kFollow, "follow " + primary.name);
     follow.address = primary.pod->ip;

@@ -26,6 +26,14 @@ bool AskedLately(const Observed& seen, const std::string& key, std::int64_t with
   return asked != seen.memory.shut_at.end() && seen.now - asked->second < within_ms;
 }
 
+// It, or we, may have been cut off or stopped before, and it stands still only since then. So what
+// counts begins with the last answer, but at most a poll before the first question that it owes an
+// answer to; and where its host was lost before, with its return.
+MonoMs SilentSince(const model::EngineView& engine) {
+  if (engine.reach_was != model::Reach::kAnswering) return engine.reach_since;
+  return std::max(engine.last_heard, engine.reach_since - kVerdictMs - kMissedAnswerMs);
+}
+
 // Answers, or its process is proven dead.
 bool Accounted(const Observed& seen, const Member& member) {
   return Answers(member) || ProvenDead(seen, member, RunOf(member), ContainerOf(member));
@@ -37,11 +45,10 @@ void PlanKill(Context& context, const Fault& fault, const Member& primary) {
   if (fault.kind != FaultKind::kHung || !primary.pod) return;
   const Member* candidate = ReadyCandidate(context, primary);
   if (!NodeIsReady(context.seen, primary) || candidate == nullptr) return;
-  // It, or we, may have been cut off or stopped before, and it stands still only since then: what
-  // counts begins a poll before the first question that it owes an answer to.
-  const MonoMs owed_since = primary.engine.reach_since - kVerdictMs;
-  const MonoMs silent_since = std::max(primary.engine.last_heard, owed_since - kMissedAnswerMs);
-  if (context.seen.now - silent_since < context.spec().failover.unresponsive_after_ms) return;
+  if (context.seen.now - SilentSince(primary.engine) <
+      context.spec().failover.unresponsive_after_ms) {
+    return;
+  }
   if (AskedLately(context.seen, primary.uid, kAskAgainMs)) return;
   model::DeleteMember end{primary.name, primary.uid, primary.pod->resource_version, kGraceSeconds,
                           "it hangs, and a replica is ready: " + fault.words};

@@ -213,8 +213,10 @@ void PlanGranted(Context& context) {
 
 void PlanMain(Context& context) {
   const bool can_create = PlanOwned(context);
-  const bool stale = context.options.no_record &&
-                     context.seen.primary_slice.epoch > context.record().epoch;
+  // Not the reader's slice: it may be written under a record that is set back right after it.
+  const std::int64_t known =
+      std::max(context.seen.primary_slice.epoch, context.seen.group.forgotten_epoch);
+  const bool stale = context.options.no_record && known > context.record().epoch;
   const bool recorded = context.record().epoch > 0 && context.record().primary && !stale;
   if (!recorded) {
     if (can_create) {

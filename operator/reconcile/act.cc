@@ -137,8 +137,8 @@ Result<void> Do(const Stage& stage, const model::ApplyOwned& effect) {
   return {};
 }
 
-// Whoever is born while the Secret holds other passwords lets no operator in; the watch may not have
-// told yet that a human changed it.
+// Whoever is born while the Secret holds other passwords lets no operator in; the watch may not
+// have told yet that a human changed it.
 Result<void> SecretHolds(const Stage& stage) {
   Result<Json> live = stage.ports.api->Get(
       stage.Ref(Watched::kSecret, render::SecretName(stage.group().meta)), kApiTimeoutMs);

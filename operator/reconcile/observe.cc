@@ -254,6 +254,7 @@ model::EngineView EngineViewOf(const redis::MemberFacts& facts) {
   model::EngineView view;
   view.reach = ReachOf(facts.reach);
   view.reach_since = facts.reach_since;
+  view.reach_was = ReachOf(facts.reach_was);
   if (facts.info) view.facts = FactsOf(*facts.info);
   view.facts_at = facts.info_at;
   view.last_heard = facts.last_heard;

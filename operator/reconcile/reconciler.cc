@@ -98,6 +98,7 @@ void Reconciler::RecallGrant(model::Group& group, GroupState& state) {
     return;
   }
   group.forgotten_primary = state.granted_then;
+  group.forgotten_epoch = state.granted_epoch;
 }
 
 void Reconciler::Watch(const std::string& key) {

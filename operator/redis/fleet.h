@@ -46,6 +46,7 @@ enum class Reach { kUnknown, kAnswering, kRefused, kUnreachable, kSilent, kDenie
 struct MemberFacts {
   Reach reach = Reach::kUnknown;
   MonoMs reach_since = 0;
+  Reach reach_was = Reach::kUnknown;  // what `reach` was before
   std::optional<Info> info;        // the last one, however old
   MonoMs info_at = 0;              // when its reply arrived
   MonoMs last_heard = 0;           // last reply bytes

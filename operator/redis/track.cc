@@ -49,6 +49,7 @@ Wake OnReach(MemberFacts& facts, Reach reach, MonoMs now) {
   // groups to look at, and this one comes first.
   const bool worse = facts.reach == Reach::kAnswering ||
                      (facts.reach == Reach::kUnknown && reach != Reach::kAnswering);
+  facts.reach_was = facts.reach;
   facts.reach = reach;
   facts.reach_since = now;
   return {true, worse};

@@ -84,6 +84,16 @@ TEST(NoRecord, Rows) {
        {"promote 001", "event Adopted"},
        "e10 primary=001 guard=off inSync= members=001,002,003 suspects=002,003 lineage= "
        "transition=001>001:Adopted"},
+      {"the store was set back: whom the younger record had made the primary is adopted", 3,
+       [](World& w) {
+         w.AsPrimary(2);
+         w.facts(1).is_primary = false;
+         w.facts(1).primary_host = "10.0.0.2";
+         w.seen.group.forgotten_epoch = 6;
+       },
+       {"promote 002", "event Adopted"},
+       "e7 primary=002 guard=off inSync= members=001,002,003 suspects=001,003 lineage= "
+       "transition=001>002:Adopted"},
       {"no record, and the primary's slice is gone: above the reader's", 3,
        [](World& w) { w.Unrecorded(); w.seen.reader_slice.exists = true;
          w.seen.reader_slice.epoch = 7; },

@@ -197,10 +197,12 @@ TEST(KillNotWait, Rows) {
        [](World& w) { Hangs(w); }, {kill, "detach 002", "detach 003"}, "-"},
       {"slow, but not for long enough", 3, [](World& w) { Hangs(w, 4000); }, {}, "-"},
       {"it was cut off before and stands still only since: perhaps a script", 3,
-       [](World& w) { Hangs(w); w.engine(1).reach_since = kNow - 1500; },
+       [](World& w) { Hangs(w); w.engine(1).reach_was = model::Reach::kUnreachable;
+         w.engine(1).reach_since = kNow - 1500; },
        {"detach 002", "detach 003"}, "-"},
       {"it was cut off before, and has stood still for long enough since", 3,
-       [](World& w) { Hangs(w, 9000); w.engine(1).reach_since = kNow - 3380; },
+       [](World& w) { Hangs(w, 9000); w.engine(1).reach_was = model::Reach::kUnreachable;
+         w.engine(1).reach_since = kNow - 5000; },
        {kill, "detach 002", "detach 003"}, "-"},
       {"without a ready candidate nothing is ended", 3,
        [](World& w) { Hangs(w); w.record().in_sync.clear(); }, {"detach 002", "detach 003"}, "-"},

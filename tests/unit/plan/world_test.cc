@@ -270,6 +270,8 @@ World& World::Lose(int index, std::int64_t quiet_ms) {
 World& World::Hang(int index, std::int64_t quiet_ms) {
   Lose(index, quiet_ms);
   engine(index).reach = model::Reach::kSilent;
+  engine(index).reach_was = model::Reach::kAnswering;
+  engine(index).reach_since += std::min<std::int64_t>(quiet_ms, 1000);
   return *this;
 }
 
