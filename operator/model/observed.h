@@ -177,6 +177,7 @@ struct Memory {
     std::uint64_t token = 0;  // of the connection that it was made on
   };
   std::map<std::string, Ack> fenced;            // by UID; rule proof (b), and detaches
+  std::map<std::string, Ack> changed;           // by UID: the last change of any kind
   std::map<std::string, Ack> guarded;           // by UID: the guard that this leadership put on
   std::map<std::string, std::string> confirmed; // by UID: the run that a live read found to be its
   std::map<std::string, int> clients_cut;       // by UID: steps of old-clients done

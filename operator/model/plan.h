@@ -40,6 +40,7 @@ struct EngineEffect {
   // kPromote of a planned change: in the same round, once this member has acknowledged its fence
   // and the new primary has read all that it had (rule planned: no API call in between).
   std::string after_uid;
+  bool step = false;  // kCutClients: one of the steps of rule old-clients
   std::string reason;
 };
 

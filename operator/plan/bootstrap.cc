@@ -62,6 +62,30 @@ Survey Look(const Context& context) {
   return survey;
 }
 
+// A record that was lost may have been another leader's in the middle of a promotion. Each change
+// of an engine cuts other operators' connections off, so what it decided comes too late: a fence,
+// or, of one that follows the chosen member, a setting that it has already. True while one is
+// missing.
+bool ClaimOthers(Context& context, const Member& chosen) {
+  bool waits = false;
+  for (const Member& member : context.seen.members) {
+    if (member.uid == chosen.uid || !Answers(member)) continue;
+    if (OwnChange(context.seen.memory.changed, member) != nullptr) continue;
+    const model::EngineFacts& facts = *member.engine.facts;
+    const bool follows = facts.link_up && chosen.pod && facts.primary_host == chosen.pod->ip;
+    const auto& settings = context.seen.live_parameters;
+    const bool mild = follows && !settings.empty();
+    model::EngineEffect claim =
+        ChangeOf(member, mild ? model::EngineChange::kSetConfig : model::EngineChange::kFence,
+                 "the record was lost");
+    if (mild) claim.config = {*settings.begin()};
+    context.Do(claim);
+    waits = true;
+  }
+  if (waits) context.Watch(model::Attention::kUrgent);
+  return waits;
+}
+
 // A record that begins with `chosen`.
 void Begin(Context& context, const Member& chosen, const std::string& reason) {
   context.next.members.clear();
@@ -112,6 +136,7 @@ void PlanBootstrap(Context& context) {
                                                     : FirstMember(context.seen, false);
   if (chosen == nullptr) return;
   const bool adopted = survey.writer != nullptr || survey.holder != nullptr;
+  if ((adopted || context.newest_epoch() > 0) && ClaimOthers(context, *chosen)) return;
   Begin(context, *chosen, adopted ? "Adopted" : "FirstPrimary");
   if (adopted) {
     context.Do(model::EmitEvent{true, "Adopted", chosen->name +

@@ -157,6 +157,31 @@ std::string UnknownHolders(const Context& context) {
   return names;
 }
 
+// With its own volume back it has the data, unless its file had not reached the disk: then a copy
+// that another member holds is more than nothing.
+void GrantReturned(Context& context, const Member& back) {
+  const Choice holder = back.engine.facts->keys > 0
+                            ? Choice{}
+                            : ChooseHolder(context.seen, context.record().primary->uid);
+  if (holder.member == nullptr || holder.member == &back ||
+      holder.member->engine.facts->keys == 0) {
+    if (back.engine.facts->keys == 0 && !ReadSinceTheEnd(context)) return;
+    Grant(context, back, -1, "PrimaryReturned");
+    return;
+  }
+  if (!context.fails_over()) {
+    context.Block("PrimaryReturnedEmpty", back.name + " came back on its own volume without data, "
+                  "and " + holder.member->name + " holds some. Set spec.automaticFailoverEnabled: "
+                  "true to let it take over; to start empty, delete the pods of the others.", true);
+    return;
+  }
+  Grant(context, *holder.member, holder.offset, "PrimaryReturnedEmpty");
+  context.Do(model::EmitEvent{true, "DataLost",
+                              back.name + " came back on its own volume without data; " +
+                                  holder.member->name + " was not in sync, and takes over with "
+                                  "what it holds."});
+}
+
 void NothingPromotable(Context& context, const Fault& fault, const std::string& why_not) {
   if (!context.options.nothing_promotable) {
     const Member* any = FirstMember(context.seen, true);
@@ -166,7 +191,7 @@ void NothingPromotable(Context& context, const Fault& fault, const std::string& 
   const std::string& name = context.record().primary->name;
   if (DataCanReturn(context)) {
     if (const Member* back = OwnVolumeBack(context)) {
-      Grant(context, *back, -1, "PrimaryReturned");
+      GrantReturned(context, *back);
       return;
     }
     context.volume_awaited = true;
@@ -373,6 +398,12 @@ namespace {
 
 bool WithoutProof(Context& context, const Fault& fault, const Silence& silence);
 
+std::string UnprovenWords(const Context& context, const Silence& silence) {
+  return "A replica takes over from " + context.record().primary->name + " without proof that it "
+         "is silent: " + silence.missing + ", and Kubernetes has lost the nodes. If it is still "
+         "reachable for clients, both take writes.";
+}
+
 std::string NextId(const model::NodeGroupRecord& record) {
   return record.node_group_id + "-" + std::to_string(record.epoch + 1);
 }
@@ -423,9 +454,13 @@ void PlanFailover(Context& context, const Fault& fault, const std::string& reaso
   if (!silence.proven && !WithoutProof(context, fault, silence)) return;
   if (!context.fails_over() && !lone) {
     NothingPromotable(context, fault, "automatic failover is off");
-    return;
+  } else {
+    ChooseAndGrant(context, fault, reason);
   }
-  ChooseAndGrant(context, fault, reason);
+  const bool granted = context.next.epoch > context.record().epoch;
+  if (granted && !silence.proven) {
+    context.Do(model::EmitEvent{true, "PromotedWithoutProof", UnprovenWords(context, silence)});
+  }
 }
 
 namespace {
@@ -436,11 +471,7 @@ bool WithoutProof(Context& context, const Fault& fault, const Silence& silence) 
   if (!silence.missing.empty()) {
     const Unproven unproven = MayPromoteUnproven(context.seen, context.options);
     if (unproven.allowed) {
-      const std::string words = "A replica takes over from " + name + " without proof that it is "
-                                "silent: " + silence.missing + ", and Kubernetes has lost the "
-                                "nodes. If it is still reachable for clients, both take writes.";
-      context.Say(words);
-      context.Do(model::EmitEvent{true, "PromotedWithoutProof", words});
+      context.Say(UnprovenWords(context, silence));
       return true;
     }
     context.Block("PrimaryNotProvenSilent",

@@ -74,6 +74,12 @@ MonoMs ShedsSince(const model::Observed& seen, const Member& member) {
   return left->second + kHeirMs < member.pod->first_seen ? 0 : left->second;
 }
 
+EngineEffect CutStep(const Member& member, const std::string& reason) {
+  EngineEffect cut = ChangeOf(member, EngineChange::kCutClients, reason);
+  cut.step = true;
+  return cut;
+}
+
 // Since it was granted, by this leadership.
 bool FencedByUs(const model::Observed& seen, const Member& member) {
   return seen.memory.demoted_at.count(member.uid) > 0;
@@ -106,7 +112,7 @@ void PlanStrangers(Context& context) {
                member.engine.facts->link_up && Follows(member, *primary, context.spec().port)) {
       // An earlier leader fenced it and let it follow; a fence would take it from a primary that it
       // hears, who may just not be heard by us. Only its clients are left.
-      context.Do(ChangeOf(member, EngineChange::kCutClients, "was granted once: its clients"));
+      context.Do(CutStep(member, "was granted once: its clients"));
     } else if (suspect && !FencedByUs(context.seen, member)) {
       context.Do(ChangeOf(member, EngineChange::kFence, "was granted once: fenced first"));
     } else if (suspect && !StillShedding(context, member)) {
@@ -266,7 +272,7 @@ void PlanOldClients(Context& context) {
       context.LookAgain(due_in_ms);
       continue;
     }
-    context.Do(ChangeOf(member, EngineChange::kCutClients, "clients of the demoted primary"));
+    context.Do(CutStep(member, "clients of the demoted primary"));
     context.LookAgain(100);
   }
 }

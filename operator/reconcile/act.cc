@@ -394,6 +394,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
   const bool served = suspected ||
                       (member != nullptr && member->engine.facts &&
                        member->engine.facts->is_primary);
+  memory.changed[effect.uid] = AckOf(effect, reply);
   switch (effect.change) {
     case EngineChange::kDetach:
       memory.fenced[effect.uid] = AckOf(effect, reply);
@@ -417,7 +418,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       break;
     case EngineChange::kFollow: memory.fenced.erase(effect.uid); break;
     case EngineChange::kCutClients:
-      ++memory.clients_cut[effect.uid];
+      if (effect.step) ++memory.clients_cut[effect.uid];
       if (suspected) memory.demoted_at.emplace(effect.uid, reply.answered_at);
       break;
     case EngineChange::kSetConfig:

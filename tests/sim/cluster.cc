@@ -387,6 +387,8 @@ void Cluster::Finish(const std::string& uid) {
     if (found == pods_.end()) return;
     const Pod pod = found->second;
     if (!KubeletWorks(pod)) return Finish(uid);
+    // A store that was set back may have made it once more meanwhile.
+    if (pod.engine != nullptr) pod.engine->Kill();
     engines_->SetAddressUp(pod.address, false);
     Free(pod.node, pod.address);
     world_->Trace("pod " + pod.name + " " + uid + " is gone");

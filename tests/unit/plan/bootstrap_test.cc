@@ -10,6 +10,13 @@ constexpr char kFirst[] =
     "e1 primary=001 guard=off inSync= members=001,002,003 suspects= lineage= "
     "transition=>001:FirstPrimary";
 
+// Everybody but `chosen` has acknowledged a change before an adoption.
+void Claimed(World& w, int chosen) {
+  for (const int i : {1, 2, 3}) {
+    if (i != chosen) w.seen.memory.changed[w.at(i).uid] = {w.facts(i).run_id, kNow, 0, 0};
+  }
+}
+
 TEST(NoRecord, Rows) {
   Check({
       {"all answer, all empty: the first one, with its CAS", 3, [](World& w) { w.Unrecorded(); },
@@ -60,18 +67,23 @@ TEST(NoRecord, Rows) {
        {}, "-"},
       {"missing members are created first", 3,
        [](World& w) { w.Unrecorded(); w.seen.members.pop_back(); }, {"create 003 zone-c"}, "-"},
+      {"first everybody else is fenced: the record that is gone may have been in a promotion", 3,
+       [](World& w) { w.Unrecorded(); w.AsPrimary(2); }, {"fence 001", "fence 003"}, "-"},
+      {"those that follow it are not taken from it", 3,
+       [](World& w) { w.seen.primary_slice.epoch = 9; },
+       {"set-config 002 maxmemory=100", "set-config 003 maxmemory=100"}, "-"},
       {"one writer is adopted", 3,
-       [](World& w) { w.Unrecorded(); w.AsPrimary(2); },
+       [](World& w) { w.Unrecorded(); w.AsPrimary(2); Claimed(w, 2); },
        {"promote 002", "event Adopted"},
        "e1 primary=002 guard=off inSync= members=001,002,003 suspects=001,003 lineage= "
        "transition=>002:Adopted"},
       {"one fenced holder is adopted", 3,
-       [](World& w) { w.Unrecorded(); w.facts(3).keys = 5; },
+       [](World& w) { w.Unrecorded(); w.facts(3).keys = 5; Claimed(w, 3); },
        {"promote 003", "event Adopted"},
        "e1 primary=003 guard=off inSync= members=001,002,003 suspects=001,002 lineage= "
        "transition=>003:Adopted"},
       {"a writer wins over holders that are fenced", 3,
-       [](World& w) { w.Unrecorded(); w.AsPrimary(2); w.facts(3).keys = 5; },
+       [](World& w) { w.Unrecorded(); w.AsPrimary(2); w.facts(3).keys = 5; Claimed(w, 2); },
        {"promote 002", "event Adopted"}, ""},
       {"two holders: nobody is touched", 3,
        [](World& w) { w.Unrecorded(); w.facts(1).keys = 5; w.facts(3).keys = 7; }, {}, "-"},
@@ -80,7 +92,7 @@ TEST(NoRecord, Rows) {
       {"adoption, too, waits for all to answer", 3,
        [](World& w) { w.Unrecorded(); w.AsPrimary(2); w.Lose(3, 50); }, {}, "-"},
       {"a record older than the slice: adopted above the slice's epoch", 3,
-       [](World& w) { w.seen.primary_slice.epoch = 9; },
+       [](World& w) { w.seen.primary_slice.epoch = 9; Claimed(w, 1); },
        {"promote 001", "event Adopted"},
        "e10 primary=001 guard=off inSync= members=001,002,003 suspects=002,003 lineage= "
        "transition=001>001:Adopted"},
@@ -90,13 +102,14 @@ TEST(NoRecord, Rows) {
          w.facts(1).is_primary = false;
          w.facts(1).primary_host = "10.0.0.2";
          w.seen.group.forgotten_epoch = 6;
+         Claimed(w, 2);
        },
        {"promote 002", "event Adopted"},
        "e7 primary=002 guard=off inSync= members=001,002,003 suspects=001,003 lineage= "
        "transition=001>002:Adopted"},
       {"no record, and the primary's slice is gone: above the reader's", 3,
        [](World& w) { w.Unrecorded(); w.seen.reader_slice.exists = true;
-         w.seen.reader_slice.epoch = 7; },
+         w.seen.reader_slice.epoch = 7; Claimed(w, 1); },
        {"promote 001"},
        "e8 primary=001 guard=off inSync= members=001,002,003 suspects= lineage= "
        "transition=>001:FirstPrimary"},

@@ -292,10 +292,17 @@ TEST(AutomaticFailoverOff, Rows) {
       {"a partition with storage: nobody is detached either", 3,
        [&](World& w) { off(w); Partition(w); w.spec().storage = Storage{"1Gi", ""}; }, {}, "-"},
       {"with storage the restarted primary is granted again on its own volume", 3,
-       [&](World& w) { off(w); w.Restart(1); w.spec().storage = Storage{"1Gi", ""}; },
+       [&](World& w) {
+         off(w);
+         w.Restart(1);
+         w.facts(1).keys = 10;
+         w.spec().storage = Storage{"1Gi", ""};
+       },
        {"promote 001"},
        "e4 primary=001 guard=off inSync= members=001,002,003 suspects= lineage=history-1 "
        "transition=001>001:PrimaryReturned"},
+      {"with storage, but its file had not reached the disk: the same", 3,
+       [&](World& w) { off(w); w.Restart(1); w.spec().storage = Storage{"1Gi", ""}; }, {}, "-"},
       {"memory only, restarted empty: the replicas hold the data, a human chooses", 3,
        [&](World& w) { off(w); w.Restart(1); }, {}, "-"},
       {"a group that is to have no replica hands over to the one that is left", 2,
@@ -392,6 +399,14 @@ TEST(NothingPromotable, WithStorage) {
          w.Vanish(2);
        },
        {"create 002 zone-b"}, "-"},
+      {"its file had not reached the disk: a replica that was not in sync holds more", 3,
+       [&](World& w) {
+         storage(w);
+         w.Restart(1).LinkDown(2).LinkDown(3);
+         w.record().in_sync.clear();
+         w.facts(3).keys = 0;
+       },
+       {"promote 002", "event DataLost"}, ""},
       {"while it loads: wait", 3,
        [&](World& w) {
          storage(w);

@@ -237,7 +237,7 @@ TEST(KillNotWait, WithoutProof) {
        [](World& w) { Unguarded(w, 59'000); w.node(1).ready = false; }, {}, "-"},
       {"61 s, and the API has lost the node: a replica takes over, the old one stays a suspect", 3,
        [](World& w) { Unguarded(w, 61'000); w.node(1).ready = false; },
-       {"event PromotedWithoutProof", "promote 002"},
+       {"promote 002", "event PromotedWithoutProof"},
        "e4 primary=002 guard=off inSync= members=001,002,003 suspects=001 lineage=history-1@100 "
        "transition=001>002:PrimaryUnreachable"},
       {"61 s, but the node is Ready: wait", 3, [](World& w) { Unguarded(w, 61'000); }, {}, "-"},

@@ -44,6 +44,7 @@ TEST(Remember, ASuspectShedsItsClientsFromTheFirstCut) {
   model::EngineEffect cut;
   cut.uid = "uid-001";
   cut.change = model::EngineChange::kCutClients;
+  cut.step = true;
   model::Memory memory;
   Remember(memory, seen, cut, redis::CommandReply{{}, kAnswered});
   EXPECT_TRUE(memory.demoted_at.empty());
