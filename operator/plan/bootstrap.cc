@@ -71,10 +71,8 @@ bool ClaimOthers(Context& context, const Member& chosen) {
   for (const Member& member : context.seen.members) {
     if (member.uid == chosen.uid || !Answers(member)) continue;
     if (OwnChange(context.seen.memory.changed, member) != nullptr) continue;
-    const model::EngineFacts& facts = *member.engine.facts;
-    const bool follows = facts.link_up && chosen.pod && facts.primary_host == chosen.pod->ip;
     const auto& settings = context.seen.live_parameters;
-    const bool mild = follows && !settings.empty();
+    const bool mild = chosen.pod && LinkedTo(chosen, member) && !settings.empty();
     model::EngineEffect claim =
         ChangeOf(member, mild ? model::EngineChange::kSetConfig : model::EngineChange::kFence,
                  "the record was lost");

@@ -90,6 +90,12 @@ inline const model::PodView* LastPod(const model::Member& member) {
   if (member.pod) return &*member.pod;
   return member.departed ? &*member.departed : nullptr;
 }
+// Both by the last word that was heard; the replica answers.
+inline bool LinkedTo(const model::Member& primary, const model::Member& replica) {
+  const model::PodView* pod = LastPod(primary);
+  const model::EngineFacts& facts = *replica.engine.facts;
+  return pod != nullptr && !facts.is_primary && facts.link_up && facts.primary_host == pod->ip;
+}
 // nullptr: it is not bound yet, or its node is unknown.
 inline const model::NodeView* NodeOf(const model::Observed& seen, const model::PodView* pod) {
   for (const model::NodeView& node : seen.nodes) {

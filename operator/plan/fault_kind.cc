@@ -66,13 +66,6 @@ bool HearsPrimary(const Observed& seen, const Member& primary, const Member& rep
          seen.now - replica.engine.offset_still_since < kStillMs;
 }
 
-// One that is not recorded as in sync has a say only while its link to this very primary is up.
-bool LinkedTo(const Member& primary, const Member& replica) {
-  const model::PodView* pod = LastPod(primary);
-  const model::EngineFacts& facts = *replica.engine.facts;
-  return pod != nullptr && !facts.is_primary && facts.link_up && facts.primary_host == pod->ip;
-}
-
 Fault QuietFault(const Observed& seen, const model::PlanOptions& options, const Member& primary) {
   const model::FailoverSpec& limits = seen.group.spec.failover;
   const model::EngineView& engine = primary.engine;
@@ -112,6 +105,7 @@ bool ReplicasAgree(const Observed& seen, const Member& primary) {
     if (seen.now - member.engine.last_heard > kMissedAnswerMs) continue;
     anyone = true;
     if (member.engine.facts->fenced()) continue;
+    // One that is not recorded as in sync has a say only while its link to this very primary is up.
     if (!InSyncRecorded(seen.group.record, member) && !LinkedTo(primary, member)) continue;
     if (HearsPrimary(seen, primary, member)) return false;
   }

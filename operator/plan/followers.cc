@@ -193,10 +193,6 @@ void WatchLate(Context& context, const Member& primary) {
   }
 }
 
-}  // namespace
-
-namespace {
-
 // Rule write-guard. While the record says off, an INFO that says on may be older than the command
 // that switched it off, by this operator or by one that led before: so the record follows only the
 // own command, which cut off everybody else's. A record that says on was left before the engine is.

@@ -30,6 +30,12 @@ struct Stage {
   void Keep(Watched kind, const Json& object) const {
     ports.caches->Keep(kind, object, ports.clock->Now());
   }
+  // What is there now; the caches may be behind, and know it from here on.
+  Result<Json> Live(Watched kind, const std::string& name) const {
+    Result<Json> live = ports.api->Get(Ref(kind, name), kApiTimeoutMs);
+    if (live) Keep(kind, *live);
+    return live;
+  }
 };
 
 std::string ChangeName(EngineChange change) {
@@ -140,10 +146,8 @@ Result<void> Do(const Stage& stage, const model::ApplyOwned& effect) {
 // Whoever is born while the Secret holds other passwords lets no operator in; the watch may not
 // have told yet that a human changed it.
 Result<void> SecretHolds(const Stage& stage) {
-  Result<Json> live = stage.ports.api->Get(
-      stage.Ref(Watched::kSecret, render::SecretName(stage.group().meta)), kApiTimeoutMs);
+  const Result<Json> live = stage.Live(Watched::kSecret, render::SecretName(stage.group().meta));
   if (!live) return Simply(live);
-  stage.Keep(Watched::kSecret, *live);
   if (render::SamePasswords(render::ParseSecret(*live), stage.secrets)) return {};
   return Fail(ErrorCode::kConflict,
               "the group's Secret holds other passwords; it is put back first");
@@ -173,15 +177,14 @@ Result<void> DeleteLive(const Stage& stage, Watched kind, const std::string& nam
   const kube::ObjectRef ref = stage.Ref(kind, name);
   kube::Preconditions preconditions{uid, seen_version};
   if (stage.options.plan.uid_preconditions) {
-    Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
+    const Result<Json> live = stage.Live(kind, name);
     if (!live) {
       if (live.error().code != ErrorCode::kNotFound) return Simply(live);
       stage.ports.caches->KeepGone(kind, ref.namespace_name + "/" + name, uid,
                                    stage.ports.clock->Now());
       return {};
     }
-    // A deletion under way is seen at once: a watch that lags must not make us delete for ever.
-    stage.Keep(kind, *live);
+    // A deletion under way is known now: a watch that lags must not make us delete for ever.
     if (Str(At(*live, {"metadata", "uid"})) != uid) return {};
     preconditions.resource_version = Str(At(*live, {"metadata", "resourceVersion"}));
   } else {
@@ -195,10 +198,8 @@ Result<void> DeleteLive(const Stage& stage, Watched kind, const std::string& nam
 
 // A human may have deleted it a moment ago, and the watch may be behind.
 Result<void> HeirStays(const Stage& stage, const model::DeleteMember& effect) {
-  const kube::ObjectRef ref = stage.Ref(Watched::kPod, effect.heir_name);
-  Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
+  const Result<Json> live = stage.Live(Watched::kPod, effect.heir_name);
   if (!live) return Simply(live);
-  stage.Keep(Watched::kPod, *live);
   if (Str(At(*live, {"metadata", "uid"})) == effect.heir_uid &&
       !At(*live, {"metadata", "deletionTimestamp"}).is_string()) {
     return {};
@@ -240,9 +241,7 @@ Result<void> Do(const Stage& stage, const model::WriteSlice& effect) {
   const kube::ObjectRef ref = stage.Ref(Watched::kSlice, Str(At(slice, {"metadata", "name"})));
   Result<Json> stored = stage.ports.api->Replace(ref, "", slice, kApiTimeoutMs);
   if (!stored && stored.error().code == ErrorCode::kConflict) {
-    // The caches are behind: what is there now decides the next pass.
-    Result<Json> live = stage.ports.api->Get(ref, kApiTimeoutMs);
-    if (live) stage.Keep(Watched::kSlice, *live);
+    (void)stage.Live(Watched::kSlice, ref.name);  // it decides the next pass
   }
   if (stored) stage.Keep(Watched::kSlice, *stored);
   return Simply(stored);
@@ -394,13 +393,14 @@ void Remember(model::Memory& memory, const model::Observed& seen,
   const bool served = suspected ||
                       (member != nullptr && member->engine.facts &&
                        member->engine.facts->is_primary);
-  memory.changed[effect.uid] = AckOf(effect, reply);
+  const model::Memory::Ack ack = AckOf(effect, reply);
+  memory.changed[effect.uid] = ack;
   switch (effect.change) {
     case EngineChange::kDetach:
-      memory.fenced[effect.uid] = AckOf(effect, reply);
+      memory.fenced[effect.uid] = ack;
       break;
     case EngineChange::kFence:
-      memory.fenced[effect.uid] = AckOf(effect, reply);
+      memory.fenced[effect.uid] = ack;
       memory.applied_parameters[effect.run_id].erase("replica-serve-stale-data");
       memory.applied_parameters[effect.run_id].erase("repl-timeout");
       if (served) {
@@ -428,7 +428,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       break;
     case EngineChange::kSetAcl: memory.applied_acl[effect.run_id] = seen.acl_hash; break;
     case EngineChange::kShutdown: memory.shut_at[effect.run_id] = reply.answered_at; break;
-    case EngineChange::kGuardOn: memory.guarded[effect.uid] = AckOf(effect, reply); break;
+    case EngineChange::kGuardOn: memory.guarded[effect.uid] = ack; break;
     case EngineChange::kGuardOff: memory.guarded.erase(effect.uid); break;
   }
 }

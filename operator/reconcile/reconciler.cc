@@ -68,6 +68,7 @@ std::set<std::string> MarksOf(const Caches& caches, const model::GroupMeta& meta
 void Reconciler::ReadSecrets(const model::Group& group, GroupState& state) const {
   const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
   const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
+  if (known && render::SamePasswords(state.secrets, stored)) return;  // nearly always
   const std::set<std::string> marks = MarksOf(*ports_.caches, group.meta);
   const bool known_fits = marks.count(render::PasswordsMark(state.secrets)) > 0;
   const bool stored_fits = marks.count(render::PasswordsMark(stored)) > 0;
@@ -89,16 +90,19 @@ void Reconciler::SetTargets(const model::Group& group, const GroupState& state) 
 
 // A human who wipes the status takes the record with it, but not what this operator has seen: who
 // was granted last may take writes, though neither record nor slice names it.
-void Reconciler::RecallGrant(model::Group& group, GroupState& state) {
-  const bool same = state.granted_of == group.meta.uid;
-  if (!same || group.record.epoch >= state.granted_epoch) {
-    state.granted_of = group.meta.uid;
-    state.granted_epoch = group.record.epoch;
-    state.granted_then = group.record.primary;
-    return;
+std::shared_ptr<const model::Group> Reconciler::RecallGrant(
+    std::shared_ptr<const model::Group> group, GroupState& state) {
+  const bool same = state.granted_of == group->meta.uid;
+  if (!same || group->record.epoch >= state.granted_epoch) {
+    state.granted_of = group->meta.uid;
+    state.granted_epoch = group->record.epoch;
+    state.granted_then = group->record.primary;
+    return group;
   }
-  group.forgotten_primary = state.granted_then;
-  group.forgotten_epoch = state.granted_epoch;
+  auto recalled = std::make_shared<model::Group>(*group);
+  recalled->forgotten_primary = state.granted_then;
+  recalled->forgotten_epoch = state.granted_epoch;
+  return recalled;
 }
 
 void Reconciler::Watch(const std::string& key) {
@@ -108,10 +112,9 @@ void Reconciler::Watch(const std::string& key) {
     return;
   }
   GroupState& state = StateOf(key);
-  model::Group group = *stored;
-  RecallGrant(group, state);
-  ReadSecrets(group, state);
-  SetTargets(group, state);
+  const auto group = RecallGrant(stored, state);
+  ReadSecrets(*group, state);
+  SetTargets(*group, state);
   ports_.fleet->SetPace(key, redis::Pace::kRest);
 }
 
@@ -201,12 +204,11 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
     return nullptr;
   }
   GroupState& state = StateOf(key);
-  model::Group group = *stored;
-  RecallGrant(group, state);
-  ReadSecrets(group, state);
-  SetTargets(group, state);
-  ReadAuth(group, state);
-  TendMemory(group, state);
+  const auto group = RecallGrant(stored, state);
+  ReadSecrets(*group, state);
+  SetTargets(*group, state);
+  ReadAuth(*group, state);
+  TendMemory(*group, state);
   Surroundings around;
   around.catalogue = &options_.catalogue;
   around.secrets = state.secrets;
@@ -215,7 +217,7 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
   around.now = ports_.clock->Now();
   around.wall_now = ports_.clock->WallNow();
   model::Observed seen =
-      Observe(*ports_.caches, group, ports_.fleet->Facts(key), state.memory, around,
+      Observe(*ports_.caches, *group, ports_.fleet->Facts(key), state.memory, around,
               state.rendered);
   NoteEnd(seen, state.memory);
   model::Plan plan = plan::MakePlan(seen, options_.plan);

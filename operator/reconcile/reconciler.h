@@ -62,7 +62,7 @@ class Round {
   void Engine();
   void HandOver();
   void Object();
-  bool StillRecorded();
+  bool StillRecorded(const std::string& why_not);
   void Drop(const std::string& why);
   void Note(const std::string& what, const Error& error);
   void AfterEffect(const model::Effect& effect);
@@ -115,7 +115,9 @@ class Reconciler {
   void SetTargets(const model::Group& group, const GroupState& state);
   void ReadAuth(const model::Group& group, GroupState& state);
   void TendMemory(const model::Group& group, GroupState& state);
-  static void RecallGrant(model::Group& group, GroupState& state);
+  // The group as it is stored, or a copy that knows of a younger grant.
+  static std::shared_ptr<const model::Group> RecallGrant(
+      std::shared_ptr<const model::Group> group, GroupState& state);
   void LogWhy(const Round& round, GroupState& state) const;
   bool Publish(const Round& round);
   void Measure(const Round& round) const;

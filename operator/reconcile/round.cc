@@ -225,17 +225,8 @@ void Round::Authority() {
     }
     recorded_ = true;
     if (ports_.failpoint) ports_.failpoint("after-record");
-  } else if (options_.plan.authority) {
-    Result<model::Group> live = ReadGroup(ports_, seen_.group.meta);
-    if (!live) {
-      Note("read the record", live.error());
-      Drop("no authority for a change of an engine");
-      return;
-    }
-    if (!(live->record == seen_.group.record)) {
-      Drop("the record is not what was planned for");
-      return;
-    }
+  } else if (!StillRecorded("no authority for a change of an engine")) {
+    return;
   }
   phase_ = next_engine_ >= engine_.size() ? AfterEngine() : Phase::kEngine;
 }
@@ -327,14 +318,14 @@ void Round::RunEngine(const std::vector<std::size_t>& indices) {
   }
 }
 
-// A leader that was stopped goes on in the middle of its round: another one may have granted since
-// what this one is about to delete.
-bool Round::StillRecorded() {
+// By a live read. A leader that was stopped goes on in the middle of its round: another one may
+// have granted since what this one is about to change or to delete.
+bool Round::StillRecorded(const std::string& why_not) {
   if (!options_.plan.authority) return true;
   const Result<model::Group> live = ReadGroup(ports_, seen_.group.meta);
   if (!live) {
     Note("read the record", live.error());
-    Drop("no authority to delete a member");
+    Drop(why_not);
     return false;
   }
   if (live->record == (plan_.record ? *plan_.record : seen_.group.record)) return true;
@@ -351,7 +342,10 @@ void Round::Object() {
     if (++next_object_ >= objects_.size()) Drop("something more urgent happened");
     return;
   }
-  if (std::holds_alternative<model::DeleteMember>(effect) && !StillRecorded()) return;
+  if (std::holds_alternative<model::DeleteMember>(effect) &&
+      !StillRecorded("no authority to delete a member")) {
+    return;
+  }
   Result<void> done = Perform(ports_, options_, seen_, secrets_, effect);
   // A write whose answer was lost may have moved the endpoint, too.
   if (const auto* slice = std::get_if<model::WriteSlice>(&effect)) {

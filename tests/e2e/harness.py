@@ -18,7 +18,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Callable, Iterator, Sequence
+from typing import Any, Callable, Iterable, Iterator, Sequence
 
 import redis
 
@@ -289,6 +289,15 @@ class Faults:
 
     def thaw_node(self, node: str) -> None:
         self._program("thaw", node, what="a frozen node")
+
+    def power_back(self, node: str, pids: Iterable[int]) -> None:
+        """After a power cut (`cut`, `freeze_node`): what ran there ends before the rest goes on."""
+        for pid in pids:
+            try:
+                die(pid)
+            except ProcessLookupError:
+                pass
+        self.thaw_node(node)
 
     def save_etcd(self) -> None:
         self._program("save-etcd", what="etcd's data saved")

@@ -102,10 +102,9 @@ def cut_round(group: Group, cluster: Cluster, power: bool = False) -> Round:
         return when
 
     def restore() -> None:
-        while engines:
-            die(engines.pop())
         if power:
-            faults.thaw_node(node)
+            faults.power_back(node, engines)
+            engines.clear()
         faults.heal(node)
 
     def inside(primary: MemberView) -> ObserverProcess:

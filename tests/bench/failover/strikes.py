@@ -127,8 +127,7 @@ def power(scene: Scene) -> float:
     """No FIN, no RST, no acknowledgement, and nothing on the node runs; the primary's process is
     gone when power is back."""
     when = cut(scene)
-    scene.later(lambda: scene.cluster.faults.thaw_node(scene.primary.node))
-    scene.later(lambda: die(scene.pid))
+    scene.later(lambda: scene.cluster.faults.power_back(scene.primary.node, [scene.pid]))
     scene.cluster.faults.freeze_node(scene.primary.node)
     return when
 

@@ -149,44 +149,31 @@ void GuardOff(World& w) {
   w.record().in_sync.clear();
 }
 
+// The record says off; the last INFO shows the engine's guard as `shown`.
+void Unrecorded(World& w, bool shown) {
+  GuardOff(w);
+  w.facts(1).guard_on = shown;
+  w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
+}
+
+// This leadership switched it on.
+void Armed(World& w, std::int64_t ago_ms, std::uint64_t token) {
+  w.seen.memory.guarded["uid-001"] = {"run-1", kNow - ago_ms, 100, token};
+}
+
 TEST(WriteGuard, Rows) {
   const auto replicas_lost = [](World& w) { w.facts(1).replicas.clear(); };
   Check({
-      {"arm: the engine first, the record stays", 3,
-       [](World& w) {
-         GuardOff(w);
-         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
-       },
+      {"arm: the engine first, the record stays", 3, [](World& w) { Unrecorded(w, false); },
        {"guard-on 001"}, "-"},
       {"an INFO that shows it on may be older than the command that switched it off", 3,
-       [](World& w) {
-         GuardOff(w);
-         w.facts(1).guard_on = true;
-         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
-       },
-       {"guard-on 001"}, "-"},
+       [](World& w) { Unrecorded(w, true); }, {"guard-on 001"}, "-"},
       {"armed on a connection that is gone: another operator may have been there since", 3,
-       [](World& w) {
-         GuardOff(w);
-         w.facts(1).guard_on = true;
-         w.seen.memory.guarded["uid-001"] = {"run-1", kNow - 150, 100, 7};
-         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
-       },
-       {"guard-on 001"}, "-"},
+       [](World& w) { Unrecorded(w, true); Armed(w, 150, 7); }, {"guard-on 001"}, "-"},
       {"armed, and a younger INFO shows it off: once more", 3,
-       [](World& w) {
-         GuardOff(w);
-         w.seen.memory.guarded["uid-001"] = {"run-1", kNow - 150, 100, 0};
-         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
-       },
-       {"guard-on 001"}, "-"},
+       [](World& w) { Unrecorded(w, false); Armed(w, 150, 0); }, {"guard-on 001"}, "-"},
       {"armed: now the record, and in the same round what follows from it", 3,
-       [](World& w) {
-         GuardOff(w);
-         w.seen.memory.guarded["uid-001"] = {"run-1", kNow - 50, 100, 0};
-         w.seen.reader_slice.endpoints = w.seen.primary_slice.endpoints;
-       },
-       {kReader3},
+       [](World& w) { Unrecorded(w, false); Armed(w, 50, 0); }, {kReader3},
        "e3 primary=001 guard=on inSync=002,003 members=001,002,003 suspects= lineage=history-1"},
       {"one of two replicas lags: it leaves the list, the guard stays", 3,
        [](World& w) { w.facts(1).replicas[1].lag_seconds = 2; },

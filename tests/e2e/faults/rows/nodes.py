@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from faults.scenario import Expect, Scenario, Start
 from faults.stage import Stage
-from harness import die
 from operator_control import PODS_PATH
 
 CUT_S = 7.0  # bar 4
@@ -26,12 +23,10 @@ def leader_elsewhere(stage: Stage, node: str) -> None:
 def lights_out(stage: Stage, node: str) -> float:
     """Nothing on the node runs, and nothing gets out: no FIN, no RST, no acknowledgement. When power
     is back, what ran there is gone: it ends before the rest of the node goes on."""
-    lost = [member.name for member in stage.members if member.node == node]
-    stage.victims |= set(lost)
+    lost = {member.name for member in stage.members if member.node == node}
+    stage.victims |= lost
     when = stage.cut(node)
-    stage.later(lambda: stage.faults.thaw_node(node))
-    for name in lost:
-        stage.later(partial(die, stage.pids[name]))
+    stage.later(lambda: stage.faults.power_back(node, [stage.pids[name] for name in lost]))
     stage.faults.freeze_node(node)
     return when
 
