@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -165,6 +166,8 @@ struct VolumeView {  // a PVC of the group
   std::string member_name;
   bool deleting = false;
   bool foreign = false;  // of another group, such as an earlier one of the same name
+  bool bound = false;    // made: it stays where it is
+  std::string node{};    // that it was made for; "": not told
 };
 
 // What this process did and saw in the current leadership; lost with it, and then earned again.
@@ -188,6 +191,7 @@ struct Memory {
   std::map<std::string, MonoMs> node_lost_since;   // by zone: for zone_wait_seconds
   std::map<std::string, MonoMs> ready_since;       // by node: Ready without a break since then
   std::map<std::string, MonoMs> vanished_since;    // by UID: a member whose pod object is gone
+  std::set<std::string> no_node_took;  // names whose last pod waited for zone_wait_seconds in vain
   std::map<std::string, MonoMs> shut_at;  // by run id or pod UID: when its end was last asked for
   std::string ended_run;  // of the recorded primary, once its process is proven to have ended…
   MonoMs ended_at = 0;    // …and when that was first seen

@@ -39,26 +39,6 @@ bool HoldsTheData(const Context& context, const std::string& name) {
          context.record().primary->name == name;
 }
 
-std::vector<std::string> FreeNames(const Context& context, const std::set<std::string>& taken) {
-  std::vector<std::string> free;
-  const auto& granted = context.record().primary;
-  if (context.spec().storage && granted && taken.count(granted->name) == 0) {
-    free.push_back(granted->name);
-  }
-  for (int index = 1; index < 1000; ++index) {
-    const std::string name = model::MemberName(context.seen.group.meta, index);
-    if (taken.count(name) == 0 && (free.empty() || free.front() != name)) free.push_back(name);
-    if (static_cast<int>(free.size()) >= context.spec().members()) break;
-  }
-  return free;
-}
-
-bool Waited(const Observed& seen, const Member& member) {
-  return member.pod->unschedulable && !member.pod->scheduled &&
-         seen.now - member.pod->first_seen >
-             std::int64_t{1000} * seen.group.spec.placement.zone_wait_seconds;
-}
-
 // Zones with at least one node that takes members; a zone that lost its nodes is waited for.
 std::vector<std::string> OpenZones(const Observed& seen) {
   std::set<std::string> zones;
@@ -93,6 +73,60 @@ bool ForeignVolume(Context& context, const std::string& member_name) {
   return false;
 }
 
+// The volume that a member of this name would mount; nullptr: a new one would be made for it.
+const model::VolumeView* VolumeOf(const Observed& seen, const std::string& member_name) {
+  if (!seen.group.spec.storage) return nullptr;
+  for (const model::VolumeView& volume : seen.volumes) {
+    if (volume.member_name == member_name && volume.bound && !volume.deleting) return &volume;
+  }
+  return nullptr;
+}
+
+// A volume stays in its zone, often on its node: whoever is to mount it must go there. Where the
+// node that it was made for is gone, only Kubernetes' scheduler knows where it can be mounted.
+std::string ZoneOfVolume(const Observed& seen, const model::VolumeView& volume) {
+  for (const model::NodeView& node : seen.nodes) {
+    if (node.name == volume.node) return node.zone;
+  }
+  return "";
+}
+
+std::string ZoneFor(const Observed& seen, const std::string& member_name,
+                    const std::vector<std::string>& taken) {
+  const model::VolumeView* volume = VolumeOf(seen, member_name);
+  return volume == nullptr ? ChooseZone(seen, taken) : ZoneOfVolume(seen, *volume);
+}
+
+// Its volume cannot be mounted: its zone lost its nodes, or no node took a member that waited.
+bool VolumeIsOutOfReach(const Observed& seen, const std::string& member_name) {
+  const model::VolumeView* volume = VolumeOf(seen, member_name);
+  if (volume == nullptr) return false;
+  if (seen.memory.no_node_took.count(member_name) > 0) return true;
+  const std::string zone = ZoneOfVolume(seen, *volume);
+  if (zone.empty()) return false;
+  const std::vector<std::string> open = OpenZones(seen);
+  return std::find(open.begin(), open.end(), zone) == open.end();
+}
+
+// The lowest free names; with volumes first that of the recorded primary, and none of a replica
+// whose volume is out of reach: a new member elsewhere restores the number of copies.
+std::vector<std::string> FreeNames(const Context& context, const std::set<std::string>& taken) {
+  std::vector<std::string> free;
+  const auto& granted = context.record().primary;
+  if (context.spec().storage && granted && taken.count(granted->name) == 0) {
+    free.push_back(granted->name);
+  }
+  for (int index = 1; index < 1000; ++index) {
+    const std::string name = model::MemberName(context.seen.group.meta, index);
+    const bool first = !free.empty() && free.front() == name;
+    if (taken.count(name) == 0 && !first && !VolumeIsOutOfReach(context.seen, name)) {
+      free.push_back(name);
+    }
+    if (static_cast<int>(free.size()) >= context.spec().members()) break;
+  }
+  return free;
+}
+
 bool IsPrimary(const Context& context, const Member& member) {
   return context.record().primary && context.record().primary->uid == member.uid;
 }
@@ -124,6 +158,12 @@ std::vector<const Member*> LivePods(const Observed& seen) {
     if (member.pod && !member.pod->deleting && !member.pod->failed) live.push_back(&member);
   }
   return live;
+}
+
+bool NoNodeTook(const Observed& seen, const Member& member) {
+  return member.pod->unschedulable && !member.pod->scheduled &&
+         seen.now - member.pod->first_seen >
+             std::int64_t{1000} * seen.group.spec.placement.zone_wait_seconds;
 }
 
 std::string ChooseZone(const Observed& seen, const std::vector<std::string>& taken) {
@@ -178,7 +218,7 @@ void PlanCreation(Context& context) {
       Replace(context, member, "the failed primary is in CrashLoopBackOff");
       continue;
     }
-    if (Waited(context.seen, member)) {
+    if (NoNodeTook(context.seen, member) && !HoldsTheData(context, member.name)) {
       Replace(context, member, "no node took it in its zone");
       continue;
     }
@@ -189,7 +229,7 @@ void PlanCreation(Context& context) {
   for (const std::string& name : FreeNames(context, names)) {
     if (live >= context.spec().members() && !HoldsTheData(context, name)) break;
     if (ForeignVolume(context, name)) return;
-    const std::string zone = ChooseZone(context.seen, taken);
+    const std::string zone = ZoneFor(context.seen, name, taken);
     context.Do(model::CreateMember{name, zone, "the group has " + std::to_string(live) + " of " +
                                                    std::to_string(context.spec().members())});
     context.Say("create " + name + (zone.empty() ? "" : " in " + zone));

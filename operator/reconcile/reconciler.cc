@@ -6,6 +6,7 @@
 #include "operator/base/log.h"
 #include "operator/plan/fault_kind.h"
 #include "operator/plan/planner.h"
+#include "operator/plan/topology.h"
 #include "operator/reconcile/act.h"
 #include "operator/reconcile/observe.h"
 #include "operator/reconcile/record.h"
@@ -194,6 +195,16 @@ void NoteEnd(model::Observed& seen, model::Memory& memory) {
   seen.memory.ended_at = memory.ended_at;
 }
 
+// Names whose pod waited for a node in vain, until a pod of that name gets one.
+void NoteUnplaced(model::Observed& seen, model::Memory& memory) {
+  for (const model::Member& member : seen.members) {
+    if (!member.pod) continue;
+    if (member.pod->scheduled) memory.no_node_took.erase(member.name);
+    if (plan::NoNodeTook(seen, member)) memory.no_node_took.insert(member.name);
+  }
+  seen.memory.no_node_took = memory.no_node_took;
+}
+
 }  // namespace
 
 std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
@@ -220,6 +231,7 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
       Observe(*ports_.caches, *group, ports_.fleet->Facts(key), state.memory, around,
               state.rendered);
   NoteEnd(seen, state.memory);
+  NoteUnplaced(seen, state.memory);
   model::Plan plan = plan::MakePlan(seen, options_.plan);
   ports_.fleet->SetPace(key, PaceOf(plan.attention));
   auto round = std::make_unique<Round>(ports_, options_, state, std::move(seen), std::move(plan));

@@ -199,6 +199,8 @@ model::VolumeView ParseVolume(const Json& object) {
   volume.resource_version = Str(Child(meta, "resourceVersion"));
   volume.deleting = Child(meta, "deletionTimestamp").is_string();
   if (volume.name.rfind("data-", 0) == 0) volume.member_name = volume.name.substr(5);
+  volume.bound = Str(At(object, {"status", "phase"})) == "Bound";
+  volume.node = Str(At(meta, {"annotations", "volume.kubernetes.io/selected-node"}));
   return volume;
 }
 

@@ -135,7 +135,8 @@ class Writer:
         self.log.started = time.monotonic()
         end = self.log.started + seconds
         due = self.log.started
-        while not self.stop and time.monotonic() < end:
+        parent = os.getppid()  # with it the client ends: a stray one writes to later groups
+        while not self.stop and time.monotonic() < end and os.getppid() == parent:
             ok = self.write_once()
             now = time.monotonic()
             if not ok:

@@ -212,8 +212,8 @@ class Observer:
 
     def _take_members(self) -> None:
         text = os.read(sys.stdin.fileno(), 65536)
-        if not text:
-            self._selector.unregister(sys.stdin)
+        if not text:  # whoever started it is gone: a stray one writes to whoever has the address next
+            self.stop = True
         for line in text.decode().splitlines():
             self.add(line)
 

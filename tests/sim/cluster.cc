@@ -9,14 +9,16 @@ namespace {
 constexpr std::int64_t kRetryMs = 200;
 constexpr std::int64_t kNodeLostMs = 40'000;  // node-monitor-grace-period
 constexpr double kReuse = 0.5;  // of addresses that are free again
+const kube::ResourceType kClaims{"", "v1", "persistentvolumeclaims", true};
 const kube::ResourceType kOwned[] = {
     kPods,
     {"", "v1", "secrets", true},
     {"", "v1", "configmaps", true},
     {"", "v1", "services", true},
-    {"", "v1", "persistentvolumeclaims", true},
+    kClaims,
     {"discovery.k8s.io", "v1", "endpointslices", true},
     {"policy", "v1", "poddisruptionbudgets", true}};
+constexpr char kSelectedNode[] = "volume.kubernetes.io/selected-node";
 constexpr char kZoneLabel[] = "topology.kubernetes.io/zone";
 
 Json Condition(const std::string& type, const std::string& status, const std::string& reason) {
@@ -112,6 +114,7 @@ void Cluster::CollectGarbage(const std::string& owner_uid) {
 
 std::string Cluster::ChooseNode(const Json& pod) const {
   const std::string zone = Str(At(pod, {"metadata", "annotations", "regroup.dev/zone"}));
+  const std::string of_volume = ZoneOfVolume(pod);
   std::vector<std::string> fitting;
   for (const std::string& node : nodes_) {
     const auto object = server_->Get({kNodes, "", node});
@@ -119,6 +122,7 @@ std::string Cluster::ChooseNode(const Json& pod) const {
     const bool ready = conditions.is_array() && !conditions.empty() &&
                        Str(Child(conditions[0], "status")) == "True";
     if (Bool(At(*object, {"spec", "unschedulable"}))) continue;
+    if (!of_volume.empty() && zones_.at(node) != of_volume) continue;
     if (ready && (zone.empty() || zones_.at(node) == zone)) fitting.push_back(node);
   }
   if (fitting.empty()) return "";
@@ -138,6 +142,7 @@ void Cluster::Schedule(const std::string& name_space, const std::string& name,
     world_->After(1000, [=, this] { Schedule(name_space, name, uid); });
     return;
   }
+  BindVolume(*object, node);
   Pod pod;
   pod.name_space = name_space;
   pod.name = name;
@@ -319,27 +324,48 @@ Json Cluster::StatusOf(const Pod& pod) const {
   return status;
 }
 
-// The UID of the claim that the pod mounts; empty: it mounts none. A claim of another group is data
-// of another group (S9).
-std::string Cluster::VolumeOf(const Json& pod) const {
-  const std::string name_space = Str(At(pod, {"metadata", "namespace"}));
+// The claim that the pod mounts; nullptr: it mounts none, or it is not there.
+const Json* Cluster::ClaimOf(const Json& pod) const {
   const Json& volumes = At(pod, {"spec", "volumes"});
   for (const Json& volume : volumes.is_array() ? volumes : Json::array()) {
     const std::string claim = Str(At(volume, {"persistentVolumeClaim", "claimName"}));
     if (claim.empty()) continue;
-    const auto object =
-        server_->Get({{"", "v1", "persistentvolumeclaims", true}, name_space, claim});
-    if (!object) return "";
-    const auto group_of = [](const Json& one) {
-      return Str(Child(At(one, {"metadata", "labels"}), "regroup.dev/group-uid"));
-    };
-    if (options_.on_foreign_volume && group_of(*object) != group_of(pod)) {
-      options_.on_foreign_volume(Str(At(pod, {"metadata", "name"})) + " mounts " + claim +
-                                 ", which belongs to another group");
-    }
-    return Str(At(*object, {"metadata", "uid"}));
+    return server_->Find({kClaims, Str(At(pod, {"metadata", "namespace"})), claim});
   }
-  return "";
+  return nullptr;
+}
+
+// A volume is made where its claim is first needed (WaitForFirstConsumer), and stays in that zone.
+std::string Cluster::ZoneOfVolume(const Json& pod) const {
+  const Json* claim = ClaimOf(pod);
+  if (claim == nullptr) return "";
+  const auto zone = zones_.find(Str(At(*claim, {"metadata", "annotations", kSelectedNode})));
+  return zone == zones_.end() ? "" : zone->second;
+}
+
+void Cluster::BindVolume(const Json& pod, const std::string& node) {
+  const Json* claim = ClaimOf(pod);
+  if (claim == nullptr || Child(*claim, "status").is_object()) return;
+  const kube::ObjectRef ref{kClaims, Str(At(*claim, {"metadata", "namespace"})),
+                            Str(At(*claim, {"metadata", "name"}))};
+  (void)server_->MergePatch(ref, "", {{"metadata", {{"annotations", {{kSelectedNode, node}}}}}});
+  (void)server_->MergePatch(ref, "status", {{"status", {{"phase", "Bound"}}}});
+}
+
+// The UID of the claim that the pod mounts; empty: it mounts none. A claim of another group is data
+// of another group (S9).
+std::string Cluster::VolumeOf(const Json& pod) const {
+  const Json* claim = ClaimOf(pod);
+  if (claim == nullptr) return "";
+  const auto group_of = [](const Json& one) {
+    return Str(Child(At(one, {"metadata", "labels"}), "regroup.dev/group-uid"));
+  };
+  if (options_.on_foreign_volume && group_of(*claim) != group_of(pod)) {
+    options_.on_foreign_volume(Str(At(pod, {"metadata", "name"})) + " mounts " +
+                               Str(At(*claim, {"metadata", "name"})) +
+                               ", which belongs to another group");
+  }
+  return Str(At(*claim, {"metadata", "uid"}));
 }
 
 // A deletionTimestamp: the preStop sleep, SIGTERM, up to 1.1 s for the replicas, then the pod goes.

@@ -73,6 +73,9 @@ class Cluster final : public EngineObserver {
   void Report(const std::string& uid);
   void WriteStatus(const std::string& uid);
   Json StatusOf(const Pod& pod) const;
+  const Json* ClaimOf(const Json& pod) const;
+  std::string ZoneOfVolume(const Json& pod) const;
+  void BindVolume(const Json& pod, const std::string& node);
   std::string VolumeOf(const Json& pod) const;
   std::int64_t HoldMs(const Pod& pod) const;
   void End(const std::string& uid);

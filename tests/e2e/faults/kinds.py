@@ -151,7 +151,10 @@ class Kinds:
         threads.append(threading.Thread(target=self.feed, daemon=True))
         for thread in threads:
             thread.start()
-        self.stop.wait()
+        parent = os.getppid()  # with it the clients end: stray ones write to later groups
+        while not self.stop.wait(1.0) and os.getppid() == parent:
+            pass
+        self.stop.set()
         stopped = time.monotonic()
         for log in self.logs.values():
             log.stopped = stopped

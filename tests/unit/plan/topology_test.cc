@@ -52,6 +52,63 @@ TEST(Creation, Rows) {
   });
 }
 
+// A group with volumes whose members 001, 002, 003 are at node-1, node-2, node-3 of zones a, b, c.
+void WithVolumes(World& w) {
+  w.spec().storage = model::Storage{"1Gi", ""};
+  for (const std::string index : {"1", "2", "3"}) {
+    model::VolumeView volume;
+    volume.member_name = "web-cache-00" + index;
+    volume.bound = true;
+    volume.node = "node-" + index;
+    w.seen.volumes.push_back(volume);
+  }
+}
+
+void WithoutMember2(World& w) {
+  WithVolumes(w);
+  w.RemoveMember(2);
+  w.facts(1).replicas.erase(w.facts(1).replicas.begin());
+  w.seen.reader_slice.endpoints.erase(w.seen.reader_slice.endpoints.begin());
+}
+
+// A volume stays in its zone, so whoever mounts it goes there, or Kubernetes schedules it nowhere.
+TEST(Creation, Volumes) {
+  Check({
+      {"a member goes to the zone of its volume, though another is emptier", 3,
+       [](World& w) { WithoutMember2(w); w.seen.volumes[1].node = "node-3"; },
+       {"create 002 zone-c"}, "-"},
+      {"a volume that is not made yet is made where the member goes", 3,
+       [](World& w) {
+         WithoutMember2(w);
+         w.seen.volumes[1].bound = false;
+         w.seen.volumes[1].node.clear();
+       },
+       {"create 002 zone-b"}, "-"},
+      {"the node that it was made for is gone: the scheduler knows where it can be", 3,
+       [](World& w) { WithoutMember2(w); w.seen.volumes[1].node = "node-9"; }, {"create 002"}, "-"},
+      {"its zone lost its nodes: a new member elsewhere", 3,
+       [](World& w) { WithoutMember2(w); w.node(2).ready = false; }, {"create 004 zone-a"}, "-"},
+      {"its zone lost its nodes just now: it is waited for", 3,
+       [](World& w) {
+         WithoutMember2(w);
+         w.node(2).ready = false;
+         w.seen.memory.node_lost_since["zone-b"] = w.seen.now - 1000;
+       },
+       {"create 002 zone-b"}, "-"},
+      {"no node took it: a new member elsewhere", 3,
+       [](World& w) { WithoutMember2(w); w.seen.memory.no_node_took = {"web-cache-002"}; },
+       {"create 004 zone-b"}, "-"},
+      {"the recorded primary's volume is waited for, wherever it is", 3,
+       [](World& w) {
+         WithVolumes(w);
+         w.seen.members.clear();
+         w.node(1).ready = false;
+         w.seen.memory.no_node_took = {"web-cache-001"};
+       },
+       {"create 001 zone-a", "create 002 zone-b", "create 003 zone-c"}, "-"},
+  });
+}
+
 struct ZoneRow {
   const char* name;
   std::function<void(World&)> given;
