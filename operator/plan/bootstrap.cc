@@ -1,5 +1,7 @@
 // No record, or an older one than the engines show (rule no-record): bootstrap, adopt, or say who
 // holds what and let a human choose.
+#include <algorithm>
+
 #include "operator/plan/candidate.h"
 #include "operator/plan/failover.h"
 #include "operator/plan/fault_kind.h"
@@ -26,6 +28,17 @@ bool MayHold(const Context& context, const Member& member) {
          !ProvenDead(context.seen, member, RunOf(member), ContainerOf(member));
 }
 
+// When this leadership last changed one of them.
+MonoMs LastChange(const Context& context) {
+  MonoMs last = -1;
+  for (const Member& member : context.seen.members) {
+    const auto change = context.seen.memory.changed.find(member.uid);
+    if (change == context.seen.memory.changed.end()) continue;
+    if (change->second.run_id == RunOf(member)) last = std::max(last, change->second.at);
+  }
+  return last;
+}
+
 struct Survey {
   int answering = 0;
   std::string waiting_for;
@@ -38,6 +51,7 @@ struct Survey {
 
 Survey Look(const Context& context) {
   Survey survey;
+  const MonoMs last_change = LastChange(context);
   for (const Member& member : context.seen.members) {
     if (!Answers(member)) {
       if (MayHold(context, member)) survey.waiting_for = member.name;
@@ -46,6 +60,8 @@ Survey Look(const Context& context) {
     ++survey.answering;
     const model::EngineFacts& facts = *member.engine.facts;
     if (facts.loading) survey.waiting_for = member.name;
+    // What it said before the last change may be what that change ended.
+    if (member.engine.facts_at <= last_change) survey.waiting_for = member.name;
     if (facts.is_primary) {
       ++survey.writers;
       survey.writer = &member;

@@ -143,14 +143,15 @@ Result<void> Do(const Stage& stage, const model::ApplyOwned& effect) {
   return {};
 }
 
-// Whoever is born while the Secret holds other passwords lets no operator in; the watch may not
-// have told yet that a human changed it.
+// Whoever is born while the Secret holds other passwords, or other hashes of them, lets no operator
+// in; the watch may not have told yet that a human changed it.
 Result<void> SecretHolds(const Stage& stage) {
   const Result<Json> live = stage.Live(Watched::kSecret, render::SecretName(stage.group().meta));
   if (!live) return Simply(live);
-  if (render::SamePasswords(render::ParseSecret(*live), stage.secrets)) return {};
+  const Json whole = render::Secret(stage.group(), stage.secrets);
+  if (Child(*live, "data") == Child(whole, "data")) return {};
   return Fail(ErrorCode::kConflict,
-              "the group's Secret holds other passwords; it is put back first");
+              "the group's Secret is not as it was made; it is put back first");
 }
 
 Result<void> Do(const Stage& stage, const model::CreateMember& effect) {

@@ -168,7 +168,7 @@ void AddSlices(Observed& seen, const Caches& caches) {
 void AddOwned(Observed& seen, const Caches& caches, const Rendered& rendered) {
   const model::GroupMeta& meta = seen.group.meta;
   const auto put = [&](OwnedKind kind, const render::OwnedObject* stored) {
-    seen.owned[kind] = render::StateOf(stored, rendered.hashes.at(kind), meta.uid);
+    seen.owned[kind] = render::StateOf(stored, rendered.fingerprints.at(kind), meta.uid);
   };
   const auto owned = [&](Watched watched, const std::string& name) {
     return caches.Owned(watched, InNamespace(meta, name));
@@ -183,16 +183,6 @@ void AddOwned(Observed& seen, const Caches& caches, const Rendered& rendered) {
   };
   put(OwnedKind::kPrimaryBudget, budget(render::BudgetKind::kPrimary).get());
   put(OwnedKind::kReplicaBudget, budget(render::BudgetKind::kReplica).get());
-}
-
-// The members know the passwords that they were born with, so those are what the Secret must hold.
-void AddSecret(Observed& seen, const Caches& caches, const render::GroupSecrets& secrets) {
-  seen.passwords_known = !secrets.operator_password.empty();
-  model::OwnedState& state = seen.owned.at(OwnedKind::kSecret);
-  if (!seen.passwords_known || state != model::OwnedState::kCurrent) return;
-  if (!render::SamePasswords(StoredSecrets(caches, seen.group), secrets)) {
-    state = model::OwnedState::kOutdated;
-  }
 }
 
 // The settings that differ from what some member was born with, sorted.
@@ -221,7 +211,7 @@ std::string Joined(const std::vector<std::string>& words) {
 void Render(const model::Group& group, const render::GroupSecrets& secrets,
             const model::Catalogue& catalogue, Rendered& rendered) {
   const std::string key = group.meta.uid + "/" + std::to_string(group.meta.generation) + "/" +
-                          secrets.operator_password + "/" + secrets.default_password;
+                          render::PasswordsMark(secrets) + "/" + secrets.default_password;
   if (rendered.key == key) return;
   rendered = Rendered{};
   rendered.key = key;
@@ -231,17 +221,17 @@ void Render(const model::Group& group, const render::GroupSecrets& secrets,
     return;
   }
   rendered.resolved = *resolved;
-  rendered.hashes = {
-      {OwnedKind::kSecret, render::HashOf(render::Secret(group, secrets))},
-      {OwnedKind::kConfigMap, render::HashOf(render::ConfigMap(group, *resolved))},
+  rendered.fingerprints = {
+      {OwnedKind::kSecret, render::FingerprintOf(render::Secret(group, secrets))},
+      {OwnedKind::kConfigMap, render::FingerprintOf(render::ConfigMap(group, *resolved))},
       {OwnedKind::kPrimaryService,
-       render::HashOf(render::Service(group, model::SliceKind::kPrimary))},
+       render::FingerprintOf(render::Service(group, model::SliceKind::kPrimary))},
       {OwnedKind::kReaderService,
-       render::HashOf(render::Service(group, model::SliceKind::kReader))},
+       render::FingerprintOf(render::Service(group, model::SliceKind::kReader))},
       {OwnedKind::kPrimaryBudget,
-       render::HashOf(render::PodDisruptionBudget(group, render::BudgetKind::kPrimary))},
+       render::FingerprintOf(render::PodDisruptionBudget(group, render::BudgetKind::kPrimary))},
       {OwnedKind::kReplicaBudget,
-       render::HashOf(render::PodDisruptionBudget(group, render::BudgetKind::kReplica))}};
+       render::FingerprintOf(render::PodDisruptionBudget(group, render::BudgetKind::kReplica))}};
   rendered.live_parameters = render::LiveParameters(group, *resolved);
   rendered.born_with = render::BornWith(group, *resolved);
   rendered.acl_hash =
@@ -301,7 +291,8 @@ Observed Observe(const Caches& caches, const model::Group& group,
   seen.resolve_error = rendered.error.empty() ? around.auth_error : rendered.error;
   if (!seen.resolve_error.empty()) return seen;
   AddOwned(seen, caches, rendered);
-  AddSecret(seen, caches, around.secrets);
+  // The members know the passwords that they were born with, so those are what the Secret must hold.
+  seen.passwords_known = !around.secrets.operator_password.empty();
   seen.live_parameters = rendered.live_parameters;
   seen.restart_parameters = PendingRestart(seen, rendered.born_with);
   seen.acl_hash = rendered.acl_hash;

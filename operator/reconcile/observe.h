@@ -16,10 +16,10 @@ namespace regroup::reconcile {
 // What follows from the spec and the secrets alone, kept between passes: rendering it costs more
 // than all the rest of a pass. Made anew when its key changes.
 struct Rendered {
-  std::string key;    // UID, generation and secrets
+  std::string key;    // UID, generation and passwords
   std::string error;  // the catalogue cannot serve this spec, and why
   model::Resolved resolved;
-  std::map<model::OwnedKind, std::string> hashes;
+  std::map<model::OwnedKind, std::string> fingerprints;
   std::map<std::string, std::string> live_parameters;
   std::map<std::string, std::string> born_with;
   std::string acl_hash;

@@ -9,6 +9,7 @@
 #include "operator/plan/topology.h"
 #include "operator/reconcile/act.h"
 #include "operator/reconcile/observe.h"
+#include "operator/reconcile/passwords.h"
 #include "operator/reconcile/record.h"
 
 namespace regroup::reconcile {
@@ -50,37 +51,6 @@ void Reconciler::Forget(const std::string& key) {
   states_.erase(key);
 }
 
-namespace {
-
-// The marks of the passwords that the group's members were born with.
-std::set<std::string> MarksOf(const Caches& caches, const model::GroupMeta& meta) {
-  std::set<std::string> marks;
-  for (const auto& pod : caches.Pods(model::KeyOf(meta))) {
-    if (pod->group_uid == meta.uid && !pod->passwords.empty()) marks.insert(pod->passwords);
-  }
-  return marks;
-}
-
-}  // namespace
-
-// The members were born with passwords and never learn others. So each operator keeps those,
-// leading or not, and the leader puts them back where a human deleted or changed the Secret. While
-// no member is there, what the Secret holds is right.
-void Reconciler::ReadSecrets(const model::Group& group, GroupState& state) const {
-  const bool known = state.secrets_of == group.meta.uid && !state.secrets.operator_password.empty();
-  const render::GroupSecrets stored = StoredSecrets(*ports_.caches, group);
-  if (known && render::SamePasswords(state.secrets, stored)) return;  // nearly always
-  const std::set<std::string> marks = MarksOf(*ports_.caches, group.meta);
-  const bool known_fits = marks.count(render::PasswordsMark(state.secrets)) > 0;
-  const bool stored_fits = marks.count(render::PasswordsMark(stored)) > 0;
-  const bool gone = stored.operator_password.empty();
-  if (known && (known_fits || gone || (!marks.empty() && !stored_fits))) return;
-  const std::string default_password = state.secrets.default_password;
-  state.secrets = stored;
-  state.secrets.default_password = default_password;
-  state.secrets_of = group.meta.uid;
-}
-
 void Reconciler::SetTargets(const model::Group& group, const GroupState& state) {
   const redis::Credentials credentials = CredentialsOf(state.secrets);
   // Without passwords nobody would let us in, and each refusal would count as a sign of life.
@@ -114,7 +84,7 @@ void Reconciler::Watch(const std::string& key) {
   }
   GroupState& state = StateOf(key);
   const auto group = RecallGrant(stored, state);
-  ReadSecrets(*group, state);
+  LearnPasswords(*ports_.caches, *group, state);
   SetTargets(*group, state);
   ports_.fleet->SetPace(key, redis::Pace::kRest);
 }
@@ -216,7 +186,7 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
   }
   GroupState& state = StateOf(key);
   const auto group = RecallGrant(stored, state);
-  ReadSecrets(*group, state);
+  LearnPasswords(*ports_.caches, *group, state);
   SetTargets(*group, state);
   ReadAuth(*group, state);
   TendMemory(*group, state);
@@ -330,6 +300,7 @@ void Reconciler::StartLeading() {
     fresh->secrets = std::move(state->secrets);
     fresh->secrets.default_password.clear();
     fresh->secrets_of = std::move(state->secrets_of);
+    fresh->former_secrets = std::move(state->former_secrets);
     fresh->granted_of = std::move(state->granted_of);
     fresh->granted_epoch = state->granted_epoch;
     fresh->granted_then = std::move(state->granted_then);

@@ -27,6 +27,8 @@ struct GroupState {
   Rendered rendered;
   render::GroupSecrets secrets;  // as this process first saw them; authSecretRef's password, too
   std::string secrets_of;        // the group's UID
+  // What was known before, until a member tells which of them it was born with; nearly always empty.
+  std::vector<render::GroupSecrets> former_secrets;
   std::string auth_error;
   std::string auth_reference;  // namespace/name/key that default_password was read from
   MonoMs auth_read_at = 0;
@@ -111,7 +113,6 @@ class Reconciler {
  private:
   GroupState& StateOf(const std::string& key);
   void Forget(const std::string& key);
-  void ReadSecrets(const model::Group& group, GroupState& state) const;
   void SetTargets(const model::Group& group, const GroupState& state);
   void ReadAuth(const model::Group& group, GroupState& state);
   void TendMemory(const model::Group& group, GroupState& state);

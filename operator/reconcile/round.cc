@@ -3,6 +3,7 @@
 #include "operator/base/log.h"
 #include "operator/reconcile/act.h"
 #include "operator/reconcile/observe.h"
+#include "operator/reconcile/passwords.h"
 #include "operator/reconcile/reconciler.h"
 #include "operator/reconcile/record.h"
 #include "operator/redis/commands.h"
@@ -381,6 +382,10 @@ void Round::Object() {
 }
 
 void Round::AfterEffect(const model::Effect& effect) {
+  // Passwords that were made are known from then on, whatever a human does to the Secret.
+  if (std::holds_alternative<model::ApplyOwned>(effect)) {
+    LearnPasswords(*ports_.caches, seen_.group, state_);
+  }
   if (ports_.failpoint) ports_.failpoint("after-effect-" + NameOf(effect));
 }
 

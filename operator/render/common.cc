@@ -44,6 +44,13 @@ std::string HashOf(const Json& object) {
   return text;
 }
 
+std::string FingerprintOf(const Json& object) {
+  std::string print = Str(At(object, {"metadata", "annotations", kHashAnnotation}));
+  const Json& data = Child(object, "data");
+  if (data.is_object()) print += "/" + HashOf(data);
+  return print;
+}
+
 void Seal(Json& object) { object["metadata"]["annotations"][kHashAnnotation] = HashOf(object); }
 
 std::string SecretName(const model::GroupMeta& meta) { return meta.name + "-regroup"; }

@@ -68,6 +68,9 @@ Json Event(const model::Group& group, const model::EmitEvent& event, WallMs wall
 
 // The hash that a rendered object carries (stable text of its content; FNV-1a 64, hex).
 std::string HashOf(const Json& object);
+// That hash as the object carries it, and a hash of what it holds as data: a human who edits the
+// data leaves the first one as it was. What else an object holds, the API server completes.
+std::string FingerprintOf(const Json& object);
 
 // redis.conf of the group (redis_conf.cc), the parts that CONFIG SET can change live, and the names
 // of spec parameters that need a restart. The ACL file's users are in acl.h.

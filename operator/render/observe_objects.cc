@@ -172,7 +172,7 @@ OwnedObject ParseOwned(const Json& object) {
   owned.name = Str(Child(meta, "name"));
   owned.uid = Str(Child(meta, "uid"));
   owned.resource_version = Str(Child(meta, "resourceVersion"));
-  owned.hash = Str(Child(Child(meta, "annotations"), kHashAnnotation));
+  owned.fingerprint = FingerprintOf(object);
   owned.group_uid = Str(Child(Child(meta, "labels"), kGroupUidLabel));
   const Json& owners = Child(meta, "ownerReferences");
   if (owners.is_array()) {
@@ -183,12 +183,12 @@ OwnedObject ParseOwned(const Json& object) {
   return owned;
 }
 
-model::OwnedState StateOf(const OwnedObject* stored, const std::string& wanted_hash,
+model::OwnedState StateOf(const OwnedObject* stored, const std::string& wanted,
                           const std::string& group_uid) {
   if (stored == nullptr) return model::OwnedState::kAbsent;
   if (stored->controller_uid != group_uid) return model::OwnedState::kForeign;
-  return stored->hash == wanted_hash ? model::OwnedState::kCurrent
-                                     : model::OwnedState::kOutdated;
+  return stored->fingerprint == wanted ? model::OwnedState::kCurrent
+                                       : model::OwnedState::kOutdated;
 }
 
 model::VolumeView ParseVolume(const Json& object) {

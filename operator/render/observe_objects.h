@@ -45,13 +45,13 @@ struct OwnedObject {
   std::string name;
   std::string uid;
   std::string resource_version;
-  std::string hash;            // the annotation
+  std::string fingerprint;
   std::string controller_uid;  // of the controller owner reference
   std::string group_uid;       // the label
 };
 OwnedObject ParseOwned(const Json& object);
-// `wanted_hash` is that of the object as rendered now (HashOf).
-model::OwnedState StateOf(const OwnedObject* stored, const std::string& wanted_hash,
+// `wanted` is the fingerprint of the object as rendered now.
+model::OwnedState StateOf(const OwnedObject* stored, const std::string& wanted,
                           const std::string& group_uid);
 
 model::VolumeView ParseVolume(const Json& volume);

@@ -101,6 +101,12 @@ std::string Checker::Picture() const {
               ": " + Str(Child(condition, "message"));
     }
   }
+  for (const Json& pod : server_->Objects("pods")) {
+    const Json& metadata = Child(pod, "metadata");
+    const bool deleting = Child(metadata, "deletionTimestamp").is_string();
+    text += "\n    pod " + Str(Child(metadata, "name")) + " " + Str(Child(metadata, "uid")) +
+            " on " + Str(At(pod, {"spec", "nodeName"})) + (deleting ? ", deleting" : "");
+  }
   for (const auto& engine : engines_->all()) {
     if (engine->alive()) text += "\n    " + engine->Describe() + " on " + engine->node();
   }

@@ -134,6 +134,12 @@ void Cluster::Schedule(const std::string& name_space, const std::string& name,
   const kube::ObjectRef ref{kPods, name_space, name};
   const auto object = server_->Get(ref);
   if (!object || Str(At(*object, {"metadata", "uid"})) != uid) return;
+  const auto known = pods_.find(uid);
+  if (known != pods_.end()) {  // a store that was set back has it again, and its kubelet has it still
+    (void)server_->MergePatch(ref, "", Json{{"spec", {{"nodeName", known->second.node}}}});
+    Report(uid);
+    return;
+  }
   const std::string node = network_->IsCut("api") ? "" : ChooseNode(*object);
   if (node.empty()) {
     const Json no = Condition("PodScheduled", "False", "Unschedulable");
@@ -154,6 +160,8 @@ void Cluster::Schedule(const std::string& name_space, const std::string& name,
   (void)server_->MergePatch(ref, "", Json{{"spec", {{"nodeName", node}}}});
   Report(uid);
   world_->After(world_->Between(100, 700), [this, uid] { StartContainer(uid); });
+  // One that a store that was set back has again may be on its way out.
+  if (At(*object, {"metadata", "deletionTimestamp"}).is_string()) End(uid);
 }
 
 std::string Cluster::NewAddress(const std::string& node) {
@@ -400,6 +408,9 @@ void Cluster::Vanish(const std::string& uid) {
     world_->After(kRetryMs, [this, uid] { Vanish(uid); });
     return;
   }
+  const Json* object = server_->Find(RefOf(it->second));
+  // A store that was set back may have it again.
+  if (object != nullptr && Str(At(*object, {"metadata", "uid"})) == uid) return;
   it->second.ending = true;
   Finish(uid);
 }

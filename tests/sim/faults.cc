@@ -367,10 +367,11 @@ void FaultScene::DeleteObject() {
 
 void FaultScene::ChangeSecret() {
   if (network_.IsCut("api") || !OperatorsKnowSecret()) return;
-  const char* const kKeys[] = {"operator-password", "watch-password", "replication-password"};
+  const char* const kKeys[] = {"operator-password", "watch-password", "replication-password",
+                               "users.acl"};
   checker_.OnHumanEdit();
   (void)server_.MergePatch({{"", "v1", "secrets", true}, "default", "web-cache-regroup"}, "",
-                           {{"data", {{kKeys[world_.rng().Below(3)], "d3Jvbmc="}}}});
+                           {{"data", {{kKeys[world_.rng().Below(4)], "d3Jvbmc="}}}});
 }
 
 void FaultScene::EditLabel() {

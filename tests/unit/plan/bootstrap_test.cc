@@ -13,7 +13,7 @@ constexpr char kFirst[] =
 // Everybody but `chosen` has acknowledged a change before an adoption.
 void Claimed(World& w, int chosen) {
   for (const int i : {1, 2, 3}) {
-    if (i != chosen) w.seen.memory.changed[w.at(i).uid] = {w.facts(i).run_id, kNow, 0, 0};
+    if (i != chosen) w.seen.memory.changed[w.at(i).uid] = {w.facts(i).run_id, kNow - 500, 0, 0};
   }
 }
 
@@ -69,6 +69,14 @@ TEST(NoRecord, Rows) {
        [](World& w) { w.Unrecorded(); w.seen.members.pop_back(); }, {"create 003 zone-c"}, "-"},
       {"first everybody else is fenced: the record that is gone may have been in a promotion", 3,
        [](World& w) { w.Unrecorded(); w.AsPrimary(2); }, {"fence 001", "fence 003"}, "-"},
+      {"what a member said before our last change may be what that change ended: ask again", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.AsPrimary(2);
+         Claimed(w, 2);
+         w.engine(2).facts_at = kNow - 500;
+       },
+       {}, "-"},
       {"those that follow it are not taken from it", 3,
        [](World& w) { w.seen.primary_slice.epoch = 9; },
        {"set-config 002 maxmemory=100", "set-config 003 maxmemory=100"}, "-"},

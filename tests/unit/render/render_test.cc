@@ -264,11 +264,15 @@ TEST(StateOf, Rows) {
   const Json rendered = ConfigMap(SmallGroup(), SmallResolved());
   OwnedObject stored = ParseOwned(rendered);
   const auto state = [&](const OwnedObject* object) {
-    return static_cast<int>(StateOf(object, HashOf(rendered), "7c9e-uid"));
+    return static_cast<int>(StateOf(object, FingerprintOf(rendered), "7c9e-uid"));
   };
   EXPECT_EQ(state(nullptr), static_cast<int>(model::OwnedState::kAbsent));
   EXPECT_EQ(state(&stored), static_cast<int>(model::OwnedState::kCurrent));
-  stored.hash = "other";
+  Json edited = rendered;  // by a human, who leaves the annotation as it was
+  edited["data"]["redis.conf"] = "appendonly no";
+  const OwnedObject of_human = ParseOwned(edited);
+  EXPECT_EQ(state(&of_human), static_cast<int>(model::OwnedState::kOutdated));
+  stored.fingerprint = "other";
   EXPECT_EQ(state(&stored), static_cast<int>(model::OwnedState::kOutdated));
   stored.controller_uid = "an earlier group of that name";
   EXPECT_EQ(state(&stored), static_cast<int>(model::OwnedState::kForeign));
