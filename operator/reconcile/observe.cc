@@ -291,7 +291,7 @@ Observed Observe(const Caches& caches, const model::Group& group,
   seen.resolve_error = rendered.error.empty() ? around.auth_error : rendered.error;
   if (!seen.resolve_error.empty()) return seen;
   AddOwned(seen, caches, rendered);
-  // The members know the passwords that they were born with, so those are what the Secret must hold.
+  // The members know those that they were born with, so those are what the Secret must hold.
   seen.passwords_known = !around.secrets.operator_password.empty();
   seen.live_parameters = rendered.live_parameters;
   seen.restart_parameters = PendingRestart(seen, rendered.born_with);

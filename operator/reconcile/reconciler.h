@@ -27,7 +27,7 @@ struct GroupState {
   Rendered rendered;
   render::GroupSecrets secrets;  // as this process first saw them; authSecretRef's password, too
   std::string secrets_of;        // the group's UID
-  // What was known before, until a member tells which of them it was born with; nearly always empty.
+  // What was known before, until a member tells what it was born with; nearly always empty.
   std::vector<render::GroupSecrets> former_secrets;
   std::string auth_error;
   std::string auth_reference;  // namespace/name/key that default_password was read from

@@ -135,7 +135,7 @@ void Cluster::Schedule(const std::string& name_space, const std::string& name,
   const auto object = server_->Get(ref);
   if (!object || Str(At(*object, {"metadata", "uid"})) != uid) return;
   const auto known = pods_.find(uid);
-  if (known != pods_.end()) {  // a store that was set back has it again, and its kubelet has it still
+  if (known != pods_.end()) {  // a store that was set back has it again; its kubelet has it still
     (void)server_->MergePatch(ref, "", Json{{"spec", {{"nodeName", known->second.node}}}});
     Report(uid);
     return;
