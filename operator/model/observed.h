@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "operator/base/clock.h"
+#include "operator/base/interned.h"
 #include "operator/model/replication_group.h"
 
 namespace regroup::model {
@@ -85,6 +86,9 @@ struct EngineView {
   bool busy = false;                 // -BUSY: alive, in a script
 };
 
+// The engine's settings by name; nearly always the same for all members, and for many groups.
+using Settings = Interned<std::map<std::string, std::string>>;
+
 struct PodView {
   std::string name;
   std::string uid;
@@ -94,7 +98,7 @@ struct PodView {
   std::string zone;          // the zone that the plan chose for it (annotation)
   std::string role_label;
   std::string spec_hash;     // hash of the rendered pod, for drift
-  std::map<std::string, std::string> born_with;  // what only a restart changes, as it was at birth
+  Settings born_with;        // what only a restart changes, as it was at birth
   std::string image;
   MonoMs first_seen = 0;     // by our clock: for "elsewhere after a set time"
   bool deleting = false;
@@ -186,7 +190,7 @@ struct Memory {
   std::map<std::string, int> clients_cut;       // by UID: steps of old-clients done
   std::map<std::string, MonoMs> demoted_at;     // by UID
   std::map<std::string, MonoMs> endpoint_left;  // by address that the primary's endpoint named
-  std::map<std::string, std::map<std::string, std::string>> applied_parameters;  // by run id
+  std::map<std::string, Settings> applied_parameters;  // by run id
   std::map<std::string, std::string> applied_acl;  // by run id: hash of the ACL set live
   std::map<std::string, MonoMs> node_lost_since;   // by zone: for zone_wait_seconds
   std::map<std::string, MonoMs> ready_since;       // by node: Ready without a break since then

@@ -64,13 +64,19 @@ bool Ready(const Member& member) {
 constexpr std::int64_t kHeirMs = 10'000;
 
 // Since when its clients are to be cut off: those of a demoted member, and those of one that has
-// the address which the endpoint named until then. 0: it has none to shed.
+// the address which the endpoint named until then. What an earlier leader's endpoint named is not
+// known, so whoever is born as a leadership begins may have such an address. 0: none to shed.
 MonoMs ShedsSince(const model::Observed& seen, const Member& member) {
   const auto demoted = seen.memory.demoted_at.find(member.uid);
   if (demoted != seen.memory.demoted_at.end()) return demoted->second;
   if (!member.pod) return 0;
   const auto left = seen.memory.endpoint_left.find(member.pod->ip);
-  if (left == seen.memory.endpoint_left.end()) return 0;
+  if (left == seen.memory.endpoint_left.end()) {
+    const MonoMs leading = seen.memory.leading_since;
+    const WallMs leading_wall_ms = seen.wall_now - (seen.now - leading);
+    const bool newborn = std::abs(member.pod->started_wall_ms - leading_wall_ms) < kHeirMs;
+    return newborn && seen.group.record.epoch > 1 ? leading : 0;
+  }
   return left->second + kHeirMs < member.pod->first_seen ? 0 : left->second;
 }
 
@@ -242,8 +248,8 @@ void PlanInSync(Context& context, const Member& primary) {
   const int lag = context.spec().failover.write_guard_lag_seconds;
   const auto applied = context.seen.memory.applied_parameters.find(RunOf(primary));
   const bool confirmed = applied != context.seen.memory.applied_parameters.end() &&
-                         applied->second.count("min-replicas-max-lag") > 0 &&
-                         applied->second.at("min-replicas-max-lag") == std::to_string(lag);
+                         applied->second->count("min-replicas-max-lag") > 0 &&
+                         applied->second->at("min-replicas-max-lag") == std::to_string(lag);
   context.next.guard_lag_seconds =
       confirmed ? lag : std::max(context.record().guard_lag_seconds, lag);
   if (!wanted && (head.guard_on || context.record().write_guard)) {
@@ -294,7 +300,7 @@ void PlanSettings(Context& context) {
     }
     const auto applied = context.seen.memory.applied_parameters.find(run);
     if (applied != context.seen.memory.applied_parameters.end()) {
-      for (const auto& [name, value] : applied->second) {
+      for (const auto& [name, value] : *applied->second) {
         const auto found = wanted.find(name);
         if (found != wanted.end() && found->second == value) wanted.erase(found);
       }

@@ -383,6 +383,18 @@ std::string FailureOf(const redis::CommandReply& reply) {
   return "";
 }
 
+namespace {
+
+// A command that sets more than it is named after has overwritten these.
+void Forget(model::Memory& memory, const std::string& run_id,
+            std::initializer_list<const char*> names) {
+  memory.applied_parameters[run_id].Change([&](auto& settings) {
+    for (const char* name : names) settings.erase(name);
+  });
+}
+
+}  // namespace
+
 void Remember(model::Memory& memory, const model::Observed& seen,
               const model::EngineEffect& effect, const redis::CommandReply& reply) {
   const model::Member* member = seen.FindMember(effect.uid);
@@ -402,8 +414,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       break;
     case EngineChange::kFence:
       memory.fenced[effect.uid] = ack;
-      memory.applied_parameters[effect.run_id].erase("replica-serve-stale-data");
-      memory.applied_parameters[effect.run_id].erase("repl-timeout");
+      Forget(memory, effect.run_id, {"replica-serve-stale-data", "repl-timeout"});
       if (served) {
         memory.demoted_at[effect.uid] = reply.answered_at;
         memory.clients_cut[effect.uid] = 0;
@@ -411,7 +422,7 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       break;
     case EngineChange::kPromote:
       memory.promoted_at = reply.answered_at;
-      memory.applied_parameters[effect.run_id].erase("repl-timeout");
+      Forget(memory, effect.run_id, {"repl-timeout"});
       memory.fenced.erase(effect.uid);
       memory.guarded.erase(effect.uid);  // a promotion switches it off
       memory.demoted_at.erase(effect.uid);
@@ -423,9 +434,9 @@ void Remember(model::Memory& memory, const model::Observed& seen,
       if (suspected) memory.demoted_at.emplace(effect.uid, reply.answered_at);
       break;
     case EngineChange::kSetConfig:
-      for (const auto& [name, value] : effect.config) {
-        memory.applied_parameters[effect.run_id][name] = value;
-      }
+      memory.applied_parameters[effect.run_id].Change([&](auto& settings) {
+        for (const auto& [name, value] : effect.config) settings[name] = value;
+      });
       break;
     case EngineChange::kSetAcl: memory.applied_acl[effect.run_id] = seen.acl_hash; break;
     case EngineChange::kShutdown: memory.shut_at[effect.run_id] = reply.answered_at; break;

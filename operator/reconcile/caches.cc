@@ -44,8 +44,8 @@ runtime::Item<T> ItemOf(const Identity& identity, std::shared_ptr<const T> value
 }
 
 // Takes an object in, and reads it only where it is news.
-template <typename T, typename Read>
-bool PutIn(runtime::Store<T>& store, const Identity& identity, MonoMs now, Read read) {
+template <typename T, runtime::Index kIndex, typename Read>
+bool PutIn(runtime::Store<T, kIndex>& store, const Identity& identity, MonoMs now, Read read) {
   if (!store.Wants(identity.key, identity.uid, identity.version)) return false;
   return store.Put(ItemOf<T>(identity, read(), now));
 }
@@ -81,9 +81,9 @@ std::shared_ptr<const render::OwnedObject> ReadOwned(const Json& object) {
   return std::make_shared<render::OwnedObject>(render::ParseOwned(object));
 }
 
-template <typename T, typename Read>
-std::vector<std::string> ReplaceIn(runtime::Store<T>& store, const kube::ListedSet& set, MonoMs now,
-                                   Watched kind, Read read) {
+template <typename T, runtime::Index kIndex, typename Read>
+std::vector<std::string> ReplaceIn(runtime::Store<T, kIndex>& store, const kube::ListedSet& set,
+                                   MonoMs now, Watched kind, Read read) {
   std::vector<runtime::Item<T>> items;
   items.reserve(set.objects.size());
   set.objects.ForEach([&](const Json& object) {

@@ -105,14 +105,14 @@ class Caches {
   bool EndDoubt(Watched kind, MonoMs asked_at);
 
   runtime::Store<model::Group> groups_;
-  runtime::Store<StoredPod> pods_;
+  runtime::Store<StoredPod, runtime::Index::kByGroup> pods_;
   runtime::Store<StoredSlice> slices_;
   runtime::Store<render::NodeFacts> nodes_;
   runtime::Store<StoredSecret> secrets_;
   runtime::Store<render::OwnedObject> config_maps_;
   runtime::Store<render::OwnedObject> services_;
   runtime::Store<render::OwnedObject> budgets_;
-  runtime::Store<StoredVolume> volumes_;
+  runtime::Store<StoredVolume, runtime::Index::kByGroup> volumes_;
   const bool read_your_writes_;
   mutable std::mutex doubt_mutex_;
   std::set<Watched> doubted_;

@@ -190,12 +190,12 @@ std::vector<std::string> PendingRestart(const Observed& seen,
                                         const std::map<std::string, std::string>& wanted) {
   std::set<std::string> pending;
   for (const Member& member : seen.members) {
-    if (!member.pod || member.pod->deleting || member.pod->born_with.empty()) continue;
+    if (!member.pod || member.pod->deleting || member.pod->born_with->empty()) continue;
     for (const auto& [name, value] : wanted) {
-      const auto born = member.pod->born_with.find(name);
-      if (born == member.pod->born_with.end() || born->second != value) pending.insert(name);
+      const auto born = member.pod->born_with->find(name);
+      if (born == member.pod->born_with->end() || born->second != value) pending.insert(name);
     }
-    for (const auto& [name, value] : member.pod->born_with) {
+    for (const auto& [name, value] : *member.pod->born_with) {
       if (wanted.count(name) == 0) pending.insert(name);
     }
   }
@@ -232,8 +232,8 @@ void Render(const model::Group& group, const render::GroupSecrets& secrets,
        render::FingerprintOf(render::PodDisruptionBudget(group, render::BudgetKind::kPrimary))},
       {OwnedKind::kReplicaBudget,
        render::FingerprintOf(render::PodDisruptionBudget(group, render::BudgetKind::kReplica))}};
-  rendered.live_parameters = render::LiveParameters(group, *resolved);
-  rendered.born_with = render::BornWith(group, *resolved);
+  rendered.live_parameters = model::Settings(render::LiveParameters(group, *resolved));
+  rendered.born_with = model::Settings(render::BornWith(group, *resolved));
   rendered.acl_hash =
       render::Sha256Hex(Joined(render::DefaultUserRules(group.spec.engine, secrets))).substr(0, 16);
 }
@@ -293,8 +293,8 @@ Observed Observe(const Caches& caches, const model::Group& group,
   AddOwned(seen, caches, rendered);
   // The members know those that they were born with, so those are what the Secret must hold.
   seen.passwords_known = !around.secrets.operator_password.empty();
-  seen.live_parameters = rendered.live_parameters;
-  seen.restart_parameters = PendingRestart(seen, rendered.born_with);
+  seen.live_parameters = *rendered.live_parameters;
+  seen.restart_parameters = PendingRestart(seen, *rendered.born_with);
   seen.acl_hash = rendered.acl_hash;
   return seen;
 }

@@ -20,8 +20,8 @@ struct Rendered {
   std::string error;  // the catalogue cannot serve this spec, and why
   model::Resolved resolved;
   std::map<model::OwnedKind, std::string> fingerprints;
-  std::map<std::string, std::string> live_parameters;
-  std::map<std::string, std::string> born_with;
+  model::Settings live_parameters;
+  model::Settings born_with;
   std::string acl_hash;
 };
 

@@ -49,7 +49,7 @@ constexpr std::int64_t kSlackMs = 100;
 
 struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
   struct GroupLinks {
-    Credentials credentials;
+    SharedCredentials credentials;
     Pace pace = Pace::kRest;
     std::map<std::string, std::shared_ptr<MemberLink>> links;
   };
@@ -92,7 +92,7 @@ struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
     return std::make_shared<MemberLink>(io, clock, target, links.credentials, links.pace, hooks);
   }
 
-  void Retarget(const std::string& group, const Credentials& credentials,
+  void Retarget(const std::string& group, const SharedCredentials& credentials,
                 const std::vector<Target>& targets) {
     if (stopped) return;
     GroupLinks& links = groups[group];
@@ -123,7 +123,7 @@ struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
   std::mutex mutex;
   std::map<std::string, std::map<std::string, std::shared_ptr<MemberFacts>>> facts;
   std::map<std::string, std::vector<Target>> targets_set;
-  std::map<std::string, Credentials> credentials_set;
+  std::map<std::string, SharedCredentials> credentials_set;
   std::map<std::string, Pace> pace_set;
 };
 
@@ -144,14 +144,17 @@ void AsioFleet::Stop() {
 
 void AsioFleet::SetTargets(const std::string& group, const Credentials& credentials,
                            const std::vector<Target>& targets) {
+  SharedCredentials shared;
   {
     std::lock_guard lock(impl_->mutex);
-    if (impl_->targets_set[group] == targets && impl_->credentials_set[group] == credentials) {
-      return;
-    }
+    const SharedCredentials& known = impl_->credentials_set[group];
+    if (impl_->targets_set[group] == targets && known != nullptr && *known == credentials) return;
+    shared = known != nullptr && *known == credentials
+                 ? known
+                 : std::make_shared<const Credentials>(credentials);
     const std::vector<Target> old = impl_->targets_set[group];
     impl_->targets_set[group] = targets;
-    impl_->credentials_set[group] = credentials;
+    impl_->credentials_set[group] = shared;
     std::map<std::string, std::shared_ptr<MemberFacts>> next;
     for (const Target& target : targets) {
       const bool same = std::find(old.begin(), old.end(), target) != old.end();
@@ -165,8 +168,8 @@ void AsioFleet::SetTargets(const std::string& group, const Credentials& credenti
       impl_->pace_set.erase(group);
     }
   }
-  asio::post(impl_->io, [impl = impl_, group, credentials, targets] {
-    impl->Retarget(group, credentials, targets);
+  asio::post(impl_->io, [impl = impl_, group, shared, targets] {
+    impl->Retarget(group, shared, targets);
   });
 }
 

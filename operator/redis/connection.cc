@@ -28,23 +28,23 @@ constexpr std::size_t kReadBytes = 16 << 10;  // an INFO in one read
 }  // namespace
 
 Connection::Connection(asio::io_context& io, ConnectionOptions options, Events events)
-    : io_(io), options_(std::move(options)), events_(std::move(events)), socket_(io),
-      connect_timer_(io) {}
+    : io_(io), opening_(std::make_unique<Opening>(io, std::move(options))),
+      events_(std::move(events)), socket_(io) {}
 
 void Connection::Open() {
   asio::error_code error;
-  const asio::ip::address address = asio::ip::make_address(options_.address, error);
+  const asio::ip::address address = asio::ip::make_address(opening_->options.address, error);
   if (error) {
     asio::post(io_, [self = shared_from_this()] { self->End(Ended::kOther, "bad address"); });
     return;
   }
-  connect_timer_.expires_after(std::chrono::milliseconds(options_.connect_timeout_ms));
-  connect_timer_.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
+  opening_->timer.expires_after(std::chrono::milliseconds(opening_->options.connect_timeout_ms));
+  opening_->timer.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
     if (cancelled || self->open_) return;
     // No TCP answer: the host is gone. TCP but no reply: the process hangs.
     self->End(self->accepted_ ? Ended::kTimeout : Ended::kUnreachable, "no answer in time");
   });
-  socket_.async_connect({address, static_cast<unsigned short>(options_.port)},
+  socket_.async_connect({address, static_cast<unsigned short>(opening_->options.port)},
                         [self = shared_from_this()](const asio::error_code& failed) {
                           self->OnConnected(failed);
                         });
@@ -59,7 +59,7 @@ void Connection::OnConnected(const asio::error_code& error) {
   accepted_ = true;
   asio::error_code ignored;
   socket_.set_option(asio::ip::tcp::no_delay(true), ignored);
-  if (!options_.tls) {
+  if (!opening_->options.tls) {
     socket_.non_blocking(true, ignored);
     Authenticate();
     return;
@@ -67,7 +67,7 @@ void Connection::OnConnected(const asio::error_code& error) {
   tls_buffer_.resize(kReadBytes);
   tls_context_ = std::make_unique<asio::ssl::context>(asio::ssl::context::tls_client);
   tls_context_->set_verify_mode(asio::ssl::verify_peer, ignored);
-  tls_context_->add_certificate_authority(asio::buffer(options_.ca_pem), ignored);
+  tls_context_->add_certificate_authority(asio::buffer(opening_->options.ca_pem), ignored);
   tls_ = std::make_unique<asio::ssl::stream<asio::ip::tcp::socket&>>(socket_, *tls_context_);
   tls_->async_handshake(asio::ssl::stream_base::client,
                         [self = shared_from_this()](const asio::error_code& failed) {
@@ -79,7 +79,8 @@ void Connection::OnConnected(const asio::error_code& error) {
 
 void Connection::Authenticate() {
   StartRead();
-  Send(EncodeCommand({"AUTH", options_.user, options_.password}), 1, options_.connect_timeout_ms,
+  const ConnectionOptions& options = opening_->options;
+  Send(EncodeCommand({"AUTH", options.user, options.password}), 1, options.connect_timeout_ms,
        [self = shared_from_this()](Result<std::vector<Reply>> replies) {
          if (!replies || self->ended_) return;  // the end is reported by End()
          // A server without our users is not one of ours, or has the wrong Secret.
@@ -88,8 +89,7 @@ void Connection::Authenticate() {
            return;
          }
          self->open_ = true;
-         self->options_ = {};  // of no more use, and a password among it
-         self->connect_timer_.cancel();
+         self->opening_.reset();
          if (self->events_.on_open) self->events_.on_open();
        });
 }
@@ -113,7 +113,7 @@ void Connection::Write() {
   if (!writing_.empty() || out_.empty() || ended_) return;
   writing_.swap(out_);
   auto done = [self = shared_from_this()](const asio::error_code& error, std::size_t) {
-    self->writing_.clear();
+    std::string().swap(self->writing_);  // a connection that waits holds no room for a command
     if (self->ended_) return;
     if (error) self->End(Classify(error), error.message());
     else self->Write();
@@ -196,7 +196,7 @@ void Connection::Close() {
   if (ended_) return;
   ended_ = true;
   open_ = false;
-  connect_timer_.cancel();
+  opening_.reset();
   asio::error_code ignored;
   socket_.close(ignored);
   std::list<Pending> pending;

@@ -75,13 +75,20 @@ class Connection : public std::enable_shared_from_this<Connection> {
   void Write();
   void End(Ended how, const std::string& why);
 
+  // What only an opening needs, a password among it: thousands of connections wait at rest.
+  struct Opening {
+    Opening(asio::io_context& io, ConnectionOptions the_options)
+        : options(std::move(the_options)), timer(io) {}
+    ConnectionOptions options;
+    asio::steady_timer timer;
+  };
+
   asio::io_context& io_;
-  ConnectionOptions options_;
+  std::unique_ptr<Opening> opening_;
   Events events_;
   asio::ip::tcp::socket socket_;
   std::unique_ptr<asio::ssl::context> tls_context_;
   std::unique_ptr<asio::ssl::stream<asio::ip::tcp::socket&>> tls_;
-  asio::steady_timer connect_timer_;
   RespDecoder decoder_;
   std::vector<char> tls_buffer_;  // without TLS nothing is held for a reply that may come
   std::string out_;

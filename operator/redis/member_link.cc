@@ -14,7 +14,7 @@ std::uint64_t next_token = 1;                  // the Asio thread only
 }  // namespace
 
 MemberLink::MemberLink(asio::io_context& io, const Clock& clock, Target target,
-                       Credentials credentials, Pace pace, Hooks hooks)
+                       SharedCredentials credentials, Pace pace, Hooks hooks)
     : io_(io), clock_(clock), target_(std::move(target)), credentials_(std::move(credentials)),
       pace_(pace), hooks_(std::move(hooks)), timer_(io), overdue_timer_(io) {}
 
@@ -22,10 +22,10 @@ ConnectionOptions MemberLink::OptionsFor(bool control, std::int64_t timeout_ms) 
   ConnectionOptions options;
   options.address = target_.address;
   options.port = target_.port;
-  options.user = control ? credentials_.control_user : credentials_.watch_user;
-  options.password = control ? credentials_.control_password : credentials_.watch_password;
-  options.tls = credentials_.tls;
-  options.ca_pem = credentials_.ca_pem;
+  options.user = control ? credentials_->control_user : credentials_->watch_user;
+  options.password = control ? credentials_->control_password : credentials_->watch_password;
+  options.tls = credentials_->tls;
+  options.ca_pem = credentials_->ca_pem;
   options.connect_timeout_ms = timeout_ms;
   return options;
 }

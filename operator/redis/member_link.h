@@ -12,6 +12,9 @@
 
 namespace regroup::redis {
 
+// One for all members of a group.
+using SharedCredentials = std::shared_ptr<const Credentials>;
+
 class MemberLink : public std::enable_shared_from_this<MemberLink> {
  public:
   struct Hooks {
@@ -22,8 +25,8 @@ class MemberLink : public std::enable_shared_from_this<MemberLink> {
   using SessionFn = std::function<void(Result<Session>)>;
   using CommandFn = std::function<void(Result<CommandReply>)>;
 
-  MemberLink(asio::io_context& io, const Clock& clock, Target target, Credentials credentials,
-             Pace pace, Hooks hooks);
+  MemberLink(asio::io_context& io, const Clock& clock, Target target,
+             SharedCredentials credentials, Pace pace, Hooks hooks);
 
   void Start();
   void Stop();
@@ -57,7 +60,7 @@ class MemberLink : public std::enable_shared_from_this<MemberLink> {
   asio::io_context& io_;
   const Clock& clock_;
   Target target_;
-  Credentials credentials_;
+  SharedCredentials credentials_;
   Pace pace_;
   Hooks hooks_;
   MemberFacts facts_;

@@ -86,7 +86,9 @@ model::PodView ParsePod(const Json& object) {
   pod.spec_hash = Str(Child(Child(meta, "annotations"), kHashAnnotation));
   const std::string born = Str(Child(Child(meta, "annotations"), kBornWithAnnotation));
   if (Result<Json> parsed = ParseJson(born); parsed && parsed->is_object()) {
-    for (const auto& [name, value] : parsed->items()) pod.born_with[name] = Str(value);
+    std::map<std::string, std::string> born_with;
+    for (const auto& [name, value] : parsed->items()) born_with[name] = Str(value);
+    pod.born_with = model::Settings(std::move(born_with));
   }
   pod.node = Str(Child(spec, "nodeName"));
   pod.scheduled = !pod.node.empty();
@@ -168,7 +170,6 @@ model::SliceView ParseSlice(const Json& object) {
 OwnedObject ParseOwned(const Json& object) {
   OwnedObject owned;
   const Json& meta = Child(object, "metadata");
-  owned.kind = Str(Child(object, "kind"));
   owned.name = Str(Child(meta, "name"));
   owned.uid = Str(Child(meta, "uid"));
   owned.resource_version = Str(Child(meta, "resourceVersion"));

@@ -41,7 +41,6 @@ model::NodeView ViewOf(const NodeFacts& node, const model::GroupSpec& spec);
 model::SliceView ParseSlice(const Json& slice);
 
 struct OwnedObject {
-  std::string kind;
   std::string name;
   std::string uid;
   std::string resource_version;

@@ -28,7 +28,9 @@ struct Item {
   MonoMs put_at = 0;  // when this process learned of it
 };
 
-template <typename T>
+enum class Index { kNone, kByGroup };
+
+template <typename T, Index kIndex = Index::kNone>
 class Store {
  public:
   // Atomic replacement from a list that was asked for at `asked_at`. What this process learned
@@ -56,7 +58,7 @@ class Store {
     }
     items_.swap(next);
     by_group_.clear();
-    for (const auto& [key, item] : items_) by_group_[item.group].insert(key);
+    for (const auto& [key, item] : items_) Link(key, item.group);
     return {touched.begin(), touched.end()};
   }
 
@@ -74,7 +76,7 @@ class Store {
     if (!WantsLocked(item.key, item.uid, item.version)) return false;
     const auto old = items_.find(item.key);
     if (old != items_.end()) Unlink(old->second);
-    by_group_[item.group].insert(item.key);
+    Link(item.key, item.group);
     items_[item.key] = std::move(item);
     return true;
   }
@@ -100,7 +102,9 @@ class Store {
     return found == items_.end() ? nullptr : found->second.value;
   }
 
-  std::vector<std::shared_ptr<const T>> ByGroup(const std::string& group) const {
+  std::vector<std::shared_ptr<const T>> ByGroup(const std::string& group) const
+    requires(kIndex == Index::kByGroup)
+  {
     std::lock_guard lock(mutex_);
     std::vector<std::shared_ptr<const T>> out;
     const auto keys = by_group_.find(group);
@@ -137,7 +141,12 @@ class Store {
 
   static constexpr std::size_t kTombstonesMax = 1024;
 
+  void Link(const std::string& key, const std::string& group) {
+    if constexpr (kIndex == Index::kByGroup) by_group_[group].insert(key);
+  }
+
   void Unlink(const Item<T>& item) {
+    if constexpr (kIndex == Index::kNone) return;
     const auto keys = by_group_.find(item.group);
     keys->second.erase(item.key);
     if (keys->second.empty()) by_group_.erase(keys);

@@ -55,7 +55,7 @@ void Fresh(World& w, int index) {
   w.spec().replicas = index - 1;
   const std::string run = w.facts(index).run_id;
   w.seen.memory.applied_acl[run] = "acl-1";
-  w.seen.memory.applied_parameters[run] = {{"maxmemory", "100"}};
+  w.Applied(run, "maxmemory", "100");
   w.pod(index).role_label = "syncing";
 }
 
@@ -144,7 +144,7 @@ TEST(Following, TheLineageKeepsTheLastEight) {
 }
 
 void GuardOff(World& w) {
-  w.seen.memory.applied_parameters["run-1"]["repl-timeout"] = "10";
+  w.Applied("run-1", "repl-timeout", "10");
   w.record().write_guard = w.facts(1).guard_on = false;
   w.record().in_sync.clear();
 }
@@ -313,6 +313,18 @@ TEST(OldClients, WhoHasTheAddressThatTheEndpointLeftShedsThemToo) {
   EXPECT_NE(Joined(EffectsOf(world)).find("reader-slice"), std::string::npos);
 }
 
+// What the endpoint named under an earlier leader is not known.
+TEST(OldClients, WhoIsBornAsALeadershipBeginsMayHaveSuchAnAddress) {
+  World world;
+  world.seen.memory.leading_since = kNow - 500;
+  world.seen.memory.clients_cut["uid-003"] = 1;
+  world.pod(3).started_wall_ms = world.seen.wall_now - 400;
+  world.seen.reader_slice.endpoints.pop_back();
+  EXPECT_EQ(Joined(EffectsOf(world)), "cut-clients 003");
+  world.pod(3).started_wall_ms = world.seen.wall_now - 60'000;
+  EXPECT_NE(Joined(EffectsOf(world)).find("reader-slice"), std::string::npos);
+}
+
 TEST(OldClients, TheStepsAreAtATenthAHalfTwoAndFiveSeconds) {
   struct Step {
     int done;
@@ -339,8 +351,7 @@ TEST(Settings, Rows) {
       {"a changed rule of the default user", 2, [](World& w) { w.seen.acl_hash = "acl-2"; },
        {"set-acl 001", "set-acl 002"}, "-"},
       {"a new replica in sync may serve while its link is broken", 2,
-       [](World& w) { w.seen.memory.applied_parameters["run-2"].erase(
-           "replica-serve-stale-data"); },
+       [](World& w) { w.Applied("run-2", "replica-serve-stale-data", "no"); },
        {"set-config 002 replica-serve-stale-data=yes"}, "-"},
       {"a member that loads is not touched", 2,
        [](World& w) {

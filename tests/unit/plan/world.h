@@ -62,6 +62,8 @@ class World {
   // A transition from `from` (0: none) to `to` whose CAS is made at epoch 4.
   World& InTransition(int from, int to);
   World& AsPrimary(int index);
+  // A setting that this leadership has set on a process.
+  void Applied(const std::string& run_id, const std::string& name, const std::string& value);
 
   model::Plan Make() const { return MakePlan(seen, options); }
 

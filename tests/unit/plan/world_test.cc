@@ -147,12 +147,17 @@ Member& World::at(int index) {
   std::abort();
 }
 
+void World::Applied(const std::string& run_id, const std::string& name,
+                    const std::string& value) {
+  seen.memory.applied_parameters[run_id].Change([&](auto& settings) { settings[name] = value; });
+}
+
 void World::Add(int index) {
   AddFresh(index);
   Member& member = at(index);
   record().members.push_back(member.uid);
   seen.memory.applied_acl[Run(index)] = "acl-1";
-  seen.memory.applied_parameters[Run(index)] = {{"maxmemory", "100"}};
+  Applied(Run(index), "maxmemory", "100");
   member.pod->role_label = index == 1 ? "primary" : "replica";
   if (index == 1) return;
   model::EngineFacts& facts = *member.engine.facts;
@@ -165,7 +170,7 @@ void World::Add(int index) {
   facts.keys = 10;
   member.engine.fenced_since = member.engine.link_down_since = 0;
   record().in_sync.push_back({member.uid, Run(index)});
-  seen.memory.applied_parameters[Run(index)]["replica-serve-stale-data"] = "yes";
+  Applied(Run(index), "replica-serve-stale-data", "yes");
 }
 
 World& World::AddFresh(int index) {
@@ -218,8 +223,7 @@ World& World::AsPrimary(int index) {
   head.repl_id = "history-1";
   head.offset = 100;
   head.keys = 10;
-  seen.memory.applied_parameters[head.run_id]["repl-timeout"] =
-      record().write_guard ? "2" : "10";
+  Applied(head.run_id, "repl-timeout", record().write_guard ? "2" : "10");
   head.guard_on = record().write_guard;
   engine(index).fenced_since = engine(index).link_down_since = 0;
   head.replicas.clear();
@@ -284,7 +288,7 @@ World& World::Restart(int index) {
   now.guard_on = false;
   now.replicas.clear();
   seen.memory.applied_acl[now.run_id] = "acl-1";
-  seen.memory.applied_parameters[now.run_id] = {{"maxmemory", "100"}};
+  Applied(now.run_id, "maxmemory", "100");
   engine(index).facts_at = engine(index).last_heard = kNow - 10;
   pod(index).restart_count = 1;
   Ended(index);

@@ -262,7 +262,7 @@ TEST(Store, AListFromBeforeADeletionDoesNotBringTheObjectBack) {
 }
 
 TEST(Store, ByGroup) {
-  Store<int> store;
+  Store<int, Index::kByGroup> store;
   store.Put(Of("a", "u1", 1, 1, "g1"));
   store.Put(Of("b", "u2", 1, 2, "g2"));
   store.Put(Of("c", "u3", 1, 3, "g1"));
