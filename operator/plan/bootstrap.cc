@@ -24,8 +24,7 @@ bool NeverRan(const Context& context, const Member& member) {
 // A deleted member, too, may take writes until its process is proven to have ended.
 bool MayHold(const Context& context, const Member& member) {
   if (NeverRan(context, member)) return false;
-  return !Deleting(member) ||
-         !ProvenDead(context.seen, member, RunOf(member), ContainerOf(member));
+  return !Deleting(member) || !NobodyRuns(context.seen, member);
 }
 
 // When this leadership last changed one of them.

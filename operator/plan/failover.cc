@@ -29,7 +29,7 @@ MonoMs DetachedAt(const Observed& seen, const Member& member) {
     const model::Memory::Ack* ack = AckOf(seen, member);
     return ack == nullptr ? -1 : ack->at;
   }
-  if (!ProvenDead(seen, member, RunOf(member), ContainerOf(member))) return -1;
+  if (!NobodyRuns(seen, member)) return -1;
   return std::max(member.engine.refused_at, member.engine.last_heard);
 }
 
@@ -88,7 +88,7 @@ bool AllAccounted(const Context& context) {
   const Observed& seen = context.seen;
   for (const Member& member : seen.members) {
     if (!Contains(context.record().members, member.uid) || Answers(member)) continue;
-    if (!ProvenDead(seen, member, RunOf(member), ContainerOf(member))) return false;
+    if (!NobodyRuns(seen, member)) return false;
   }
   return true;
 }

@@ -125,6 +125,18 @@ bool ProvenDead(const Observed& seen, const Member& member, const std::string& r
          member.engine.refused_at >= member.engine.fin_at && member.engine.refused_at > 0;
 }
 
+bool NobodyRuns(const Observed& seen, const Member& member) {
+  if (Answers(member) || !ProvenDead(seen, member, RunOf(member), ContainerOf(member))) {
+    return false;
+  }
+  if (KubeletReportedEnd(seen, member, ContainerOf(member)) || NodeIsOut(seen, member) ||
+      KubeletForgot(seen, member)) {
+    return true;
+  }
+  if (member.engine.reach == Reach::kRefused) return true;
+  return member.engine.reach == Reach::kUnreachable && (Deleting(member) || member.pod->failed);
+}
+
 bool PrimaryEnded(const Observed& seen) {
   const auto& granted = seen.group.record.primary;
   const Member* primary = granted ? seen.FindMember(granted->uid) : nullptr;

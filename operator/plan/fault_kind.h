@@ -36,6 +36,10 @@ Fault PrimaryFault(const model::Observed& seen, const model::PlanOptions& option
 bool ProvenDead(const model::Observed& seen, const model::Member& member,
                 const std::string& run_id, const std::string& container_id);
 
+// No process of that member is alive: the one that it was last heard of has ended, and none that
+// was started since then, and has not answered yet, can be there.
+bool NobodyRuns(const model::Observed& seen, const model::Member& member);
+
 // The recorded primary's process is proven to have ended.
 bool PrimaryEnded(const model::Observed& seen);
 

@@ -354,7 +354,7 @@ void PlanFarewells(Context& context) {
     if (member == nullptr) return false;
     if (member->pod && !member->pod->deleting && !member->pod->failed) return false;
     if (Answers(*member)) return false;
-    return ProvenDead(context.seen, *member, RunOf(*member), ContainerOf(*member));
+    return NobodyRuns(context.seen, *member);
   };
   std::erase_if(context.next.members, gone);
   std::erase_if(context.next.suspects, gone);

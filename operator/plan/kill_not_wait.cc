@@ -36,7 +36,7 @@ MonoMs SilentSince(const model::EngineView& engine) {
 
 // Answers, or its process is proven dead.
 bool Accounted(const Observed& seen, const Member& member) {
-  return Answers(member) || ProvenDead(seen, member, RunOf(member), ContainerOf(member));
+  return Answers(member) || NobodyRuns(seen, member);
 }
 
 }  // namespace

@@ -28,7 +28,7 @@ bool NameComesBack(const Context& context, const Member& member) {
 // would ruin its data.
 bool MayStillRun(const Context& context, const Member& member) {
   return context.spec().storage && LastPod(member) != nullptr &&
-         !ProvenDead(context.seen, member, RunOf(member), ContainerOf(member));
+         !NobodyRuns(context.seen, member);
 }
 
 // With volumes the recorded primary's name comes first, and comes back even where the group is as

@@ -170,7 +170,7 @@ void PrintTotals(const Totals& totals, const Arguments& arguments, double second
       std::printf("NEVER REACHED: %s\n", state.c_str());
     }
   }
-  std::printf("liveness: %lld not served in 60 s, %lld not whole in 120 s, %lld wait for a human, "
+  std::printf("liveness: %lld not served in 70 s, %lld not whole in 120 s, %lld wait for a human, "
               "slowest %lld ms\n",
               static_cast<long long>(totals.unserved), static_cast<long long>(totals.unwhole),
               static_cast<long long>(totals.need_human),

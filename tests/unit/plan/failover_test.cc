@@ -338,6 +338,20 @@ TEST(NothingPromotable, MemoryOnly) {
          w.seen.memory.ended_run = "run-1";
        },
        {}, "-"},
+      {"an earlier process of that member ended, and somebody listens there now: wait", 3,
+       [](World& w) {
+         w.Restart(1).Restart(2).Fin(3, 900);
+         w.engine(3).reach = model::Reach::kSilent;
+       },
+       {}, "-"},
+      {"its host cannot be reached, and the kubelet may have started another one: wait", 3,
+       [](World& w) {
+         w.Restart(1).Restart(2).Fin(3, 900);
+         w.engine(3).reach = model::Reach::kUnreachable;
+       },
+       {}, "-"},
+      {"nobody listens there: start empty", 3,
+       [](World& w) { w.Restart(1).Restart(2).Fin(3, 900); }, {"promote 001", "event DataLost"}, ""},
       {"who loads now may hold the data a moment later: wait", 3,
        [](World& w) {
          w.Restart(1).Restart(2).Restart(3);
