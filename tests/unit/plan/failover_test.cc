@@ -351,7 +351,8 @@ TEST(NothingPromotable, MemoryOnly) {
        },
        {}, "-"},
       {"nobody listens there: start empty", 3,
-       [](World& w) { w.Restart(1).Restart(2).Fin(3, 900); }, {"promote 001", "event DataLost"}, ""},
+       [](World& w) { w.Restart(1).Restart(2).Fin(3, 900); },
+       {"promote 001", "event DataLost"}, ""},
       {"who loads now may hold the data a moment later: wait", 3,
        [](World& w) {
          w.Restart(1).Restart(2).Restart(3);
