@@ -77,8 +77,11 @@ std::shared_ptr<const StoredVolume> ReadVolume(const Json& object) {
   return volume;
 }
 
+// Without what the key tells, and what only a new object is asked for.
 std::shared_ptr<const render::OwnedObject> ReadOwned(const Json& object) {
-  return std::make_shared<render::OwnedObject>(render::ParseOwned(object));
+  auto owned = std::make_shared<render::OwnedObject>(render::ParseOwned(object));
+  for (std::string* known : {&owned->name, &owned->group_uid}) std::string().swap(*known);
+  return owned;
 }
 
 template <typename T, runtime::Index kIndex, typename Read>

@@ -64,27 +64,22 @@ struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
     return link == found->second.links.end() ? nullptr : link->second;
   }
 
-  // Where a member's facts are published; nobody reads it where the member is gone by now.
-  std::shared_ptr<MemberFacts> SlotOf(const std::string& group, const std::string& uid) {
+  // A member's facts; nobody reads them where the member is gone by now.
+  std::shared_ptr<FactsSlot> SlotOf(const std::string& group, const std::string& uid) {
     std::lock_guard lock(mutex);
     const auto found = facts.find(group);
     if (found != facts.end()) {
       const auto slot = found->second.find(uid);
       if (slot != found->second.end()) return slot->second;
     }
-    return std::make_shared<MemberFacts>();
+    return std::make_shared<FactsSlot>();
   }
 
   std::shared_ptr<MemberLink> MakeLink(const std::string& group, const GroupLinks& links,
                                        const Target& target) {
     std::weak_ptr<Impl> weak = weak_from_this();
     MemberLink::Hooks hooks;
-    hooks.publish = [weak, slot = SlotOf(group, target.uid)](const MemberFacts& value) {
-      auto self = weak.lock();
-      if (!self) return;
-      std::lock_guard lock(self->mutex);
-      *slot = value;
-    };
+    hooks.slot = SlotOf(group, target.uid);
     hooks.fast = fast;
     hooks.wake = [weak, group](bool urgent) {
       if (auto self = weak.lock()) self->wake(group, urgent);
@@ -121,7 +116,7 @@ struct AsioFleet::Impl : std::enable_shared_from_this<AsioFleet::Impl> {
   bool stopped = false;                      // the Asio thread only
   std::shared_ptr<FastMembers> fast = std::make_shared<FastMembers>();  // the Asio thread only
   std::mutex mutex;
-  std::map<std::string, std::map<std::string, std::shared_ptr<MemberFacts>>> facts;
+  std::map<std::string, std::map<std::string, std::shared_ptr<FactsSlot>>> facts;
   std::map<std::string, std::vector<Target>> targets_set;
   std::map<std::string, SharedCredentials> credentials_set;
   std::map<std::string, Pace> pace_set;
@@ -149,16 +144,16 @@ void AsioFleet::SetTargets(const std::string& group, const Credentials& credenti
     std::lock_guard lock(impl_->mutex);
     const SharedCredentials& known = impl_->credentials_set[group];
     if (impl_->targets_set[group] == targets && known != nullptr && *known == credentials) return;
-    shared = known != nullptr && *known == credentials
-                 ? known
-                 : std::make_shared<const Credentials>(credentials);
+    const bool same_credentials = known != nullptr && *known == credentials;
+    shared = same_credentials ? known : std::make_shared<const Credentials>(credentials);
     const std::vector<Target> old = impl_->targets_set[group];
     impl_->targets_set[group] = targets;
     impl_->credentials_set[group] = shared;
-    std::map<std::string, std::shared_ptr<MemberFacts>> next;
-    for (const Target& target : targets) {
-      const bool same = std::find(old.begin(), old.end(), target) != old.end();
-      next[target.uid] = same ? impl_->facts[group][target.uid] : std::make_shared<MemberFacts>();
+    std::map<std::string, std::shared_ptr<FactsSlot>> next;
+    for (const Target& target : targets) {  // a new link begins without knowing anything
+      const bool same =
+          same_credentials && std::find(old.begin(), old.end(), target) != old.end();
+      next[target.uid] = same ? impl_->facts[group][target.uid] : std::make_shared<FactsSlot>();
     }
     impl_->facts[group].swap(next);
     if (targets.empty()) {
@@ -201,7 +196,10 @@ std::map<std::string, MemberFacts> AsioFleet::Facts(const std::string& group) co
   std::map<std::string, MemberFacts> out;
   const auto found = impl_->facts.find(group);
   if (found == impl_->facts.end()) return out;
-  for (const auto& [uid, slot] : found->second) out.emplace(uid, *slot);
+  for (const auto& [uid, slot] : found->second) {
+    std::lock_guard slot_lock(slot->mutex);
+    out.emplace(uid, slot->facts);
+  }
   return out;
 }
 

@@ -62,7 +62,9 @@ void MemberLink::OpenWatch() {
     if (!self->idle_) self->OpenIdle();
   };
   events.on_end = [self](Ended how) { self->OnWatchEnded(how); };
-  events.on_bytes = [self] { self->facts_.last_heard = self->clock_.Now(); };
+  events.on_bytes = [self] {
+    self->Change([&](MemberFacts& facts) { return facts.last_heard = self->clock_.Now(); });
+  };
   asked_at_ = clock_.Now();
   watch_ = std::make_shared<Connection>(io_, OptionsFor(false, 1000), std::move(events));
   watch_->Open();
@@ -82,20 +84,20 @@ void MemberLink::OnIdleEnded(Ended how) {
   idle_.reset();
   if (stopped_ || !was_open) return;
   if (how == Ended::kFin || how == Ended::kReset) {
-    Apply(redis::OnIdleEnded(facts_, how, clock_.Now()));
+    const MonoMs now = clock_.Now();
+    Tell(Change([&](MemberFacts& facts) { return redis::OnIdleEnded(facts, how, now); }));
   }
 }
 
 void MemberLink::OnWatchEnded(Ended how) {
-  const bool had_opened = failures_ == 0 && facts_.reach == Reach::kAnswering;
+  const bool had_opened = failures_ == 0 && facts().reach == Reach::kAnswering;
   watch_.reset();
   if (stopped_) return;
   const MonoMs now = clock_.Now();
-  if (how == Ended::kTimeout) {
-    Apply(OnReach(facts_, Reach::kSilent, now));
-  } else {
-    Apply(OnConnectFailed(facts_, how, now));
-  }
+  Tell(Change([&](MemberFacts& facts) {
+    return how == Ended::kTimeout ? OnReach(facts, Reach::kSilent, now)
+                                  : OnConnectFailed(facts, how, now);
+  }));
   ++failures_;
   // A lost connection is tried again at once: a refusal is the second half of the proof.
   const bool at_once = had_opened && (how == Ended::kFin || how == Ended::kReset);
@@ -139,14 +141,14 @@ void MemberLink::CheckOverdue() {
     const std::int64_t unacked_ms = self->watch_->UnacknowledgedMs();
     Wake wake{!self->overdue_told_, true};
     self->overdue_told_ = true;
-    if (unacked_ms >= kUnackedGoneMs) {
-      const Wake reach = OnReach(self->facts_, Reach::kUnreachable, self->clock_.Now());
-      wake.wake = wake.wake || reach.wake;
-    } else if (unacked_ms == 0 && owed_ms >= kSilentMs) {
-      const Wake reach = OnReach(self->facts_, Reach::kSilent, self->clock_.Now());
+    const bool gone = unacked_ms >= kUnackedGoneMs;
+    if (gone || (unacked_ms == 0 && owed_ms >= kSilentMs)) {
+      const Reach now_is = gone ? Reach::kUnreachable : Reach::kSilent;
+      const Wake reach = self->Change(
+          [&](MemberFacts& facts) { return OnReach(facts, now_is, self->clock_.Now()); });
       wake.wake = wake.wake || reach.wake;
     }
-    self->Apply(wake);
+    self->Tell(wake);
     self->CheckOverdue();
   });
 }
@@ -158,20 +160,20 @@ void MemberLink::OnInfoReply(Result<std::vector<Reply>> replies) {
   const Reply& reply = replies->front();
   const MonoMs now = clock_.Now();
   if (reply.is_error) {
-    facts_.busy = reply.text.rfind("BUSY", 0) == 0;
-    facts_.last_heard = now;
-    Apply({false, false});
+    Change([&](MemberFacts& facts) {
+      facts.busy = reply.text.rfind("BUSY", 0) == 0;
+      facts.last_heard = now;
+    });
   } else if (Result<Info> info = ParseInfo(reply.text)) {
-    Wake wake = OnInfo(facts_, *info, now);
+    Wake wake = Change([&](MemberFacts& facts) { return OnInfo(facts, *info, now); });
     // While something is going on each answer ends a wait.
     if (pace_ != Pace::kRest) wake.wake = true;
-    Apply(wake);
+    Tell(wake);
   }
   Schedule(UntilAskedMs(pace_, now, std::hash<std::string>()(target_.uid), *hooks_.fast));
 }
 
-void MemberLink::Apply(const Wake& wake) {
-  hooks_.publish(facts_);
+void MemberLink::Tell(const Wake& wake) {
   if (wake.wake) hooks_.wake(wake.urgent);
 }
 
@@ -245,8 +247,8 @@ void MemberLink::FinishPrepare(const std::shared_ptr<Connection>& control, std::
     return;
   }
   control_run_id_ = busy ? kBusyRun : text.substr(at + 7, text.find('\r', at) - at - 7);
-  control_token_ = facts_.control_token = token;
-  hooks_.publish(facts_);
+  control_token_ = token;
+  Change([&](MemberFacts& facts) { return facts.control_token = token; });
   done(Session{target_.uid, token});
 }
 
@@ -323,8 +325,8 @@ void MemberLink::DropControl() {
 }
 
 void MemberLink::ForgetControl() {
-  control_token_ = facts_.control_token = 0;
-  hooks_.publish(facts_);
+  control_token_ = 0;
+  Change([](MemberFacts& facts) { return facts.control_token = 0; });
 }
 
 }  // namespace regroup::redis

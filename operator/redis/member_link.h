@@ -1,9 +1,10 @@
 // All connections to one member, and the facts that they yield. Internal to redis/.
-// Thread: the Asio thread; `publish` hands a copy of the facts over under the fleet's lock.
+// Thread: the Asio thread, the only one that changes the facts; whoever else reads them locks them.
 #pragma once
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "operator/redis/connection.h"
@@ -12,13 +13,19 @@
 
 namespace regroup::redis {
 
+// What is known of a member: written by its link, read by workers.
+struct FactsSlot {
+  std::mutex mutex;
+  MemberFacts facts;
+};
+
 // One for all members of a group.
 using SharedCredentials = std::shared_ptr<const Credentials>;
 
 class MemberLink : public std::enable_shared_from_this<MemberLink> {
  public:
   struct Hooks {
-    std::function<void(const MemberFacts& facts)> publish;
+    std::shared_ptr<FactsSlot> slot;
     std::function<void(bool urgent)> wake;
     std::shared_ptr<FastMembers> fast;  // of the whole fleet
   };
@@ -49,7 +56,14 @@ class MemberLink : public std::enable_shared_from_this<MemberLink> {
   void CheckOverdue();
   void CountPace(bool in);
   void OnInfoReply(Result<std::vector<Reply>> replies);
-  void Apply(const Wake& wake);
+  // Answers what `change` answers, which gets the facts.
+  template <typename F>
+  auto Change(F change) {
+    std::lock_guard lock(hooks_.slot->mutex);
+    return change(hooks_.slot->facts);
+  }
+  const MemberFacts& facts() const { return hooks_.slot->facts; }
+  void Tell(const Wake& wake);
   void ForgetControl();
   ConnectionOptions OptionsFor(bool control, std::int64_t timeout_ms) const;
   void ExecuteAlone(const std::vector<std::string>& words, std::int64_t timeout_ms,
@@ -63,7 +77,6 @@ class MemberLink : public std::enable_shared_from_this<MemberLink> {
   SharedCredentials credentials_;
   Pace pace_;
   Hooks hooks_;
-  MemberFacts facts_;
   asio::steady_timer timer_;
   asio::steady_timer overdue_timer_;
   std::shared_ptr<Connection> watch_;

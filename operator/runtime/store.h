@@ -48,7 +48,8 @@ class Store {
       if (gone != gone_.end()) gone_.erase(gone);                     // it came back
       const auto old = items_.find(item.key);
       if (old == items_.end() || old->second.version != item.version) touched.insert(item.group);
-      next[item.key] = std::move(item);
+      const std::string key = std::move(item.key);  // held once, as the map's
+      next[key] = std::move(item);
     }
     for (auto& [key, old] : items_) {
       const auto found = next.find(key);
@@ -75,9 +76,10 @@ class Store {
     std::lock_guard lock(mutex_);
     if (!WantsLocked(item.key, item.uid, item.version)) return false;
     const auto old = items_.find(item.key);
-    if (old != items_.end()) Unlink(old->second);
+    if (old != items_.end()) Unlink(item.key, old->second.group);
     Link(item.key, item.group);
-    items_[item.key] = std::move(item);
+    const std::string key = std::move(item.key);  // held once, as the map's
+    items_[key] = std::move(item);
     return true;
   }
 
@@ -91,7 +93,7 @@ class Store {
     }
     const auto old = items_.find(key);
     if (old == items_.end() || old->second.uid != uid) return false;
-    Unlink(old->second);
+    Unlink(key, old->second.group);
     items_.erase(old);
     return true;
   }
@@ -145,10 +147,10 @@ class Store {
     if constexpr (kIndex == Index::kByGroup) by_group_[group].insert(key);
   }
 
-  void Unlink(const Item<T>& item) {
+  void Unlink(const std::string& key, const std::string& group) {
     if constexpr (kIndex == Index::kNone) return;
-    const auto keys = by_group_.find(item.group);
-    keys->second.erase(item.key);
+    const auto keys = by_group_.find(group);
+    keys->second.erase(key);
     if (keys->second.empty()) by_group_.erase(keys);
   }
 
