@@ -112,27 +112,36 @@ bool ReplicasAgree(const Observed& seen, const Member& primary) {
   return anyone;
 }
 
+namespace {
+
+// The kubelet or the node tells; of a member that does not answer.
+bool EndIsReported(const Observed& seen, const Member& member, const std::string& container_id) {
+  if (KubeletReportedEnd(seen, member, container_id)) return true;
+  return member.engine.reach != Reach::kAnswering &&
+         (NodeIsOut(seen, member) || KubeletForgot(seen, member));
+}
+
+// Its idle connection ended in order, and then nobody listened.
+bool EndWasHeard(const Member& member, const std::string& run_id) {
+  return !run_id.empty() && member.engine.fin_run_id == run_id &&
+         member.engine.refused_at >= member.engine.fin_at && member.engine.refused_at > 0;
+}
+
+}  // namespace
+
 bool ProvenDead(const Observed& seen, const Member& member, const std::string& run_id,
                 const std::string& container_id) {
   if (Answers(member)) {
     // Another process answers there: the old one is gone, because the engine is PID 1.
     return RunOf(member) != run_id && member.engine.facts->fenced();
   }
-  if (KubeletReportedEnd(seen, member, container_id)) return true;
-  if (member.engine.reach != Reach::kAnswering && NodeIsOut(seen, member)) return true;
-  if (member.engine.reach != Reach::kAnswering && KubeletForgot(seen, member)) return true;
-  return !run_id.empty() && member.engine.fin_run_id == run_id &&
-         member.engine.refused_at >= member.engine.fin_at && member.engine.refused_at > 0;
+  return EndIsReported(seen, member, container_id) || EndWasHeard(member, run_id);
 }
 
 bool NobodyRuns(const Observed& seen, const Member& member) {
-  if (Answers(member) || !ProvenDead(seen, member, RunOf(member), ContainerOf(member))) {
-    return false;
-  }
-  if (KubeletReportedEnd(seen, member, ContainerOf(member)) || NodeIsOut(seen, member) ||
-      KubeletForgot(seen, member)) {
-    return true;
-  }
+  if (Answers(member)) return false;
+  if (EndIsReported(seen, member, ContainerOf(member))) return true;
+  if (!EndWasHeard(member, RunOf(member))) return false;
   if (member.engine.reach == Reach::kRefused) return true;
   return member.engine.reach == Reach::kUnreachable && (Deleting(member) || member.pod->failed);
 }

@@ -383,7 +383,8 @@ void Round::Object() {
 
 void Round::AfterEffect(const model::Effect& effect) {
   // Passwords that were made are known from then on, whatever a human does to the Secret.
-  if (std::holds_alternative<model::ApplyOwned>(effect)) {
+  const auto* applied = std::get_if<model::ApplyOwned>(&effect);
+  if (applied != nullptr && applied->kind == model::OwnedKind::kSecret) {
     LearnPasswords(*ports_.caches, seen_.group, state_);
   }
   if (ports_.failpoint) ports_.failpoint("after-effect-" + NameOf(effect));

@@ -143,8 +143,8 @@ void AsioFleet::SetTargets(const std::string& group, const Credentials& credenti
   {
     std::lock_guard lock(impl_->mutex);
     const SharedCredentials& known = impl_->credentials_set[group];
-    if (impl_->targets_set[group] == targets && known != nullptr && *known == credentials) return;
     const bool same_credentials = known != nullptr && *known == credentials;
+    if (same_credentials && impl_->targets_set[group] == targets) return;
     shared = same_credentials ? known : std::make_shared<const Credentials>(credentials);
     const std::vector<Target> old = impl_->targets_set[group];
     impl_->targets_set[group] = targets;
