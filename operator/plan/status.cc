@@ -80,6 +80,20 @@ bool YetToLook(const Context& context) {
          !context.seen.group.view.conditions.empty();
 }
 
+constexpr std::int64_t kDoubtMs = 1000;
+
+// A doubt that is often over in a moment, or a failover that begins, is not written before its
+// time: when many groups lose their primaries at once, those writes would delay all failovers.
+bool JustLost(const Context& context) {
+  if (!context.blocked.empty() || context.record().transition) return false;
+  if (!context.unseen && context.plan.failover_id.empty()) return false;
+  const auto& granted = context.record().primary;
+  const Member* primary = granted ? context.seen.FindMember(granted->uid) : nullptr;
+  return primary != nullptr && primary->engine.last_heard > 0 &&
+         context.seen.now - primary->engine.last_heard < kDoubtMs &&
+         !context.seen.group.view.conditions.empty();
+}
+
 // Nobody says that the primary failed, and the operator does not see that it serves: its own
 // network may be at fault.
 bool PutUnseen(Context& context) {
@@ -154,7 +168,7 @@ void PutMembers(Context& context) {
 
 void BuildView(Context& context) {
   model::GroupView& view = context.plan.view;
-  if (YetToLook(context)) {
+  if (YetToLook(context) || JustLost(context)) {
     view = context.seen.group.view;
     return;
   }

@@ -60,6 +60,23 @@ TEST(Unseen, APrimaryThatNobodySaysFailedIsNotCalledUnavailable) {
   EXPECT_EQ(ConditionOf(world.Make(), "Available").substr(0, 6), "False ");
 }
 
+TEST(Unseen, ADoubtIsToldAfterASecond) {
+  World world;
+  world.seen.group.view = world.Make().view;
+  world.Lose(1, 900);
+  EXPECT_EQ(world.Make().view, world.seen.group.view);
+  world.Lose(1, 1000);
+  EXPECT_EQ(ConditionOf(world.Make(), "Ready").substr(0, 22), "Unknown PrimaryNotSeen");
+  World dead;
+  dead.seen.group.view = dead.Make().view;
+  dead.Die(1);
+  dead.engine(1).last_heard = kNow - 900;
+  dead.seen.group.view.status = "as it was";
+  EXPECT_EQ(dead.Make().view.status, "as it was") << "the promotion comes first";
+  dead.engine(1).last_heard = kNow - 1000;
+  EXPECT_EQ(dead.Make().view.status, "modifying");
+}
+
 TEST(Disks, AFullOneIsToldAndAPrimaryWithOneDoesNotServe) {
   World replica;
   replica.facts(2).disk_failed = true;
