@@ -218,10 +218,10 @@ void Round::Authority() {
     const auto& transition = plan_.record->transition;
     if (transition && transition != seen_.group.record.transition) {
       state_.memory.decided_id = transition->id;
-      state_.memory.decided_at = ports_.clock->Now();
+      state_.memory.decided_at = seen_.now;  // its own write belongs to the promotion's time
       state_.memory.promoted_at = state_.memory.endpoint_at = 0;
       if (transition->stage == model::Stage::kReturning) {
-        state_.memory.switch_given_up_at = state_.memory.decided_at;
+        state_.memory.switch_given_up_at = ports_.clock->Now();
       }
     }
     recorded_ = true;

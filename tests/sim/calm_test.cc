@@ -72,6 +72,30 @@ TEST_F(Calm, HungWatchesMakeNoLoop) {
   EXPECT_TRUE(checker_.violations().empty()) << checker_.violations().front().text;
 }
 
+// What the status tells of a failover's stages is the whole time without a primary endpoint.
+TEST_F(Calm, TheStagesOfAFailoverAddUp) {
+  CreateGroup();
+  ASSERT_TRUE(RunUntilWhole(60'000)) << checker_.Picture();
+  RunFor(15'000);
+  const kube::ObjectRef slice{{"discovery.k8s.io", "v1", "endpointslices", true}, "default",
+                              "web-cache-primary"};
+  const std::string before = Str(At(*server_.Find(slice), {"metadata", "resourceVersion"}));
+  const MonoMs killed_at = world_.Now();
+  ASSERT_NE(Primary(), nullptr);
+  Primary()->Kill();
+  ASSERT_TRUE(RunUntil(killed_at + 10'000, [&] {
+    return Str(At(*server_.Find(slice), {"metadata", "resourceVersion"})) != before;
+  }));
+  const std::int64_t without_ms = world_.Now() - killed_at;
+  ASSERT_TRUE(RunUntil(world_.Now() + 10'000, [&] {
+    return Stored().record.last_failover.has_value();
+  }));
+  const model::LastFailover last = *Stored().record.last_failover;
+  EXPECT_NEAR(static_cast<double>(last.detect_ms + last.promote_ms + last.endpoint_ms),
+              static_cast<double>(without_ms), 2.0)
+      << last.detect_ms << " + " << last.promote_ms << " + " << last.endpoint_ms;
+}
+
 TEST_F(Calm, APausedGroupIsLeftAlone) {
   CreateGroup();
   ASSERT_TRUE(RunUntilWhole(60'000)) << checker_.Picture();
