@@ -17,6 +17,8 @@ constexpr std::int64_t kStillMs = 1250;
 constexpr std::int64_t kLinkSilenceSeconds = 2;
 constexpr std::int64_t kSuspectPaceMs = 50;
 
+constexpr std::int64_t kOrderAheadMs = 250;
+
 bool NodeIsOut(const Observed& seen, const Member& member) {
   const model::PodView* pod = LastPod(member);
   if (pod == nullptr || pod->node.empty()) return false;
@@ -72,7 +74,7 @@ Fault QuietFault(const Observed& seen, const model::PlanOptions& options, const 
   if (engine.last_heard == 0) return {FaultKind::kUnseen, "it has not answered yet", 200};
   const std::int64_t quiet_ms = seen.now - engine.last_heard;
   const bool hung = engine.reach == Reach::kSilent || engine.busy;
-  const std::int64_t limit = hung ? limits.unresponsive_after_ms : limits.unreachable_after_ms;
+  const std::int64_t limit = hung ? HungAfterMs(limits) : limits.unreachable_after_ms;
   // No figure that changes with each pass: these words reach the conditions.
   Fault fault{FaultKind::kSuspected, "it is quiet", kSuspectPaceMs};
   if (engine.busy || engine.reach == Reach::kAnswering || quiet_ms < limit) return fault;
@@ -87,6 +89,11 @@ Fault QuietFault(const Observed& seen, const model::PlanOptions& options, const 
 }
 
 }  // namespace
+
+std::int64_t HungAfterMs(const model::FailoverSpec& limits) {
+  const std::int64_t limit = limits.unresponsive_after_ms;
+  return limit - std::min(kOrderAheadMs, limit / 20);
+}
 
 bool AllLinksDown(const Observed& seen, const std::string& primary_uid, MonoMs after) {
   for (const Member& member : seen.members) {

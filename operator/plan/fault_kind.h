@@ -17,7 +17,7 @@ enum class FaultKind {
   kRestarted,  // another process answers at that pod
   kDead,       // proof (a)
   kGone,       // no TCP acknowledgement from its host for unreachable_after_ms, and replicas agree
-  kHung,       // TCP acknowledges, no reply for unresponsive_after_ms, and replicas agree
+  kHung,       // TCP acknowledges, no reply for HungAfterMs, and replicas agree
   kVanished,   // the pod object is gone and its process does not answer
 };
 
@@ -26,6 +26,11 @@ struct Fault {
   std::string words;           // what was seen, for the log and the Event
   std::int64_t look_again_ms = -1;
 };
+
+// Silence after which a process counts as hung, in milliseconds. To end one takes the kubelet 3 s,
+// and the order, the promotion and kube-proxy take up to a quarter of a second more: the order goes
+// out by so much before `unresponsiveAfter`, so that another one takes writes within 3 s of it.
+std::int64_t HungAfterMs(const model::FailoverSpec& limits);
 
 // The kind of fault of the recorded primary.
 Fault PrimaryFault(const model::Observed& seen, const model::PlanOptions& options);

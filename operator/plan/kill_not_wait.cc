@@ -45,10 +45,8 @@ void PlanKill(Context& context, const Fault& fault, const Member& primary) {
   if (fault.kind != FaultKind::kHung || !primary.pod) return;
   const Member* candidate = ReadyCandidate(context, primary);
   if (!NodeIsReady(context.seen, primary) || candidate == nullptr) return;
-  if (context.seen.now - SilentSince(primary.engine) <
-      context.spec().failover.unresponsive_after_ms) {
-    return;
-  }
+  const std::int64_t limit = HungAfterMs(context.spec().failover);
+  if (context.seen.now - SilentSince(primary.engine) < limit) return;
   if (AskedLately(context.seen, primary.uid, kAskAgainMs)) return;
   model::DeleteMember end{primary.name, primary.uid, primary.pod->resource_version, kGraceSeconds,
                           "it hangs, and a replica is ready: " + fault.words};

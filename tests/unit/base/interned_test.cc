@@ -10,12 +10,13 @@
 namespace regroup {
 namespace {
 
-using Words = Interned<std::map<std::string, std::string>>;
+using Map = std::map<std::string, std::string>;
+using Words = Interned<Map>;
 
 TEST(Interned, EqualValuesAreHeldOnce) {
-  const Words one({{"maxmemory", "1"}});
-  const Words same({{"maxmemory", "1"}});
-  const Words other({{"maxmemory", "2"}});
+  const Words one(Map{{"maxmemory", "1"}});
+  const Words same(Map{{"maxmemory", "1"}});
+  const Words other(Map{{"maxmemory", "2"}});
   EXPECT_EQ(&*one, &*same);
   EXPECT_TRUE(one == same);
   EXPECT_NE(&*one, &*other);
@@ -24,13 +25,13 @@ TEST(Interned, EqualValuesAreHeldOnce) {
 
 TEST(Interned, NothingIsEqualToAnEmptyValue) {
   const Words nothing;
-  const Words empty(std::map<std::string, std::string>{});
+  const Words empty(Map{});
   EXPECT_TRUE(nothing == empty);
   EXPECT_TRUE(nothing->empty());
 }
 
 TEST(Interned, AChangeIsSeenByNobodyElse) {
-  Words mine({{"maxmemory", "1"}});
+  Words mine(Map{{"maxmemory", "1"}});
   const Words yours = mine;
   mine.Change([](auto& words) { words["maxmemory"] = "3"; });
   EXPECT_EQ(mine->at("maxmemory"), "3");
@@ -40,7 +41,7 @@ TEST(Interned, AChangeIsSeenByNobodyElse) {
 TEST(Interned, AValueOutlivesWhoMadeIt) {
   Words kept;
   {
-    const Words made({{"port", "6379"}});
+    const Words made(Map{{"port", "6379"}});
     kept = made;
   }
   EXPECT_EQ(kept->at("port"), "6379");
@@ -49,18 +50,18 @@ TEST(Interned, AValueOutlivesWhoMadeIt) {
 // More values than the pool keeps without looking for those that nobody holds; ASan and TSan
 // watch.
 TEST(Interned, ManyThreadsMayMakeAndDropValues) {
-  const Words held({{"n", "held"}});
+  const Words held(Map{{"n", "held"}});
   std::vector<std::thread> threads;
   for (int thread = 0; thread < 4; ++thread) {
     threads.emplace_back([] {
       for (int i = 0; i < 500; ++i) {
-        const Words one({{"n", std::to_string(i)}});
+        const Words one(Map{{"n", std::to_string(i)}});
         EXPECT_EQ(one->at("n"), std::to_string(i));
       }
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(&*held, &*Words({{"n", "held"}}));
+  EXPECT_EQ(&*held, &*Words(Map{{"n", "held"}}));
 }
 
 }  // namespace

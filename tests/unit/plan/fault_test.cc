@@ -165,8 +165,12 @@ TEST(FaultKind, AReplicaThatHearsThePrimaryStays) {
 
 TEST(FaultKind, Hung) {
   CheckFaults({
-      {"4,999 ms", [](World& w) { w.Hang(1, 4999); BothStill(w, 4000); }, FaultKind::kSuspected},
-      {"5,000 ms", [](World& w) { w.Hang(1, 5000); BothStill(w, 4000); }, FaultKind::kHung},
+      {"4,749 ms", [](World& w) { w.Hang(1, 4749); BothStill(w, 4000); }, FaultKind::kSuspected},
+      {"4,750 ms: the rest is for the way of the order and what follows on the process's end",
+       [](World& w) { w.Hang(1, 4750); BothStill(w, 4000); }, FaultKind::kHung},
+      {"949 of 1,000 ms",
+       [](World& w) { w.spec().failover.unresponsive_after_ms = 1000; w.Hang(1, 949);
+         BothStill(w, 949); }, FaultKind::kSuspected},
       {"5,000 ms, but a replica hears it",
        [](World& w) { w.Hang(1, 5000); w.Still(2, 4000).Still(3, 300); }, FaultKind::kSuspected},
       {"connection refused is no hang: the short limit holds",
