@@ -64,11 +64,29 @@ def grants_by_epoch(grants: list[Grant]) -> dict[int, Grant]:
     return found
 
 
+def went_back(evidence: Evidence) -> set[int]:
+    """Epochs of a hand-over that was given up, whose member never took a write, and of its end."""
+    found: set[int] = set()
+    grants = [grant for epoch, grant in sorted(grants_by_epoch(evidence.history.grants).items())
+              if epoch > evidence.epoch_before]
+    label = evidence.primary_before
+    for there, back in zip(grants, grants[1:]):
+        first = evidence.observer.first_ok(there.label, there.when)
+        served = first is not None and first.replied < back.when
+        if there.stage == "switching" and back.label == label and not served:
+            found |= {there.epoch, back.epoch}
+        label = there.label
+    return found
+
+
 def moves(evidence: Evidence) -> list[Grant]:
     """New epochs that gave the role to another member than the epoch before."""
     found: list[Grant] = []
     label = evidence.primary_before
+    undone = went_back(evidence)
     for epoch, grant in sorted(grants_by_epoch(evidence.history.grants).items()):
+        if epoch in undone:
+            continue
         if epoch > evidence.epoch_before and grant.label != label:
             found.append(grant)
         if epoch >= evidence.epoch_before:

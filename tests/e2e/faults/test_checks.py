@@ -134,6 +134,15 @@ def test_the_role_comes_back_to_the_first_one() -> None:
     assert late_writes(back, log.grants) == []
 
 
+def test_a_hand_over_that_is_given_up_is_no_move() -> None:
+    one = clean_failover()
+    log = HistoryLog([Grant(1.0, 1, "a", OLD, ""), Grant(10.0, 2, "c", "g-003/cccccccc", "switching"),
+                      Grant(10.4, 3, "a", OLD, ""), Grant(10.5, 4, "b", NEW, "promoting")])
+    assert [grant.epoch for grant in moves(replace(one, history=log))] == [4]
+    wrote = ObserverLog(one.observer.oks + oks("g-003/cccccccc", 10.2), one.observer.others)
+    assert [grant.epoch for grant in moves(replace(one, history=log, observer=wrote))] == [2, 3, 4]
+
+
 def test_losses_are_as_old_as_the_gap_is_far() -> None:
     one = replace(clean_failover(), lost=[(9.5, 50), (9.99, 99)])
     assert lost_ages(one) == pytest.approx([0.5, 0.01])
