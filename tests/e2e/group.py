@@ -152,6 +152,15 @@ class Group:
             raise AssertionError(f"{error}; pods: {self.pod_troubles() or 'all fine'}") from None
         return time.monotonic()
 
+    def wait_readers(self, members: int = 3) -> None:
+        """Until the reader endpoint leads to each replica, as it does some seconds after a failover.
+
+        kube-proxy waits up to a second with what comes within a second of its last change, so a
+        round that begins before that measures the one before it, too.
+        """
+        wait_for(f"the reader endpoint of {self.name} leads to {members - 1} members", 60,
+                 lambda: ((count := len(self.slice("reader"))) == max(members - 1, 1), str(count)))
+
     def wait_calm(self) -> None:
         """Until the next failover counts as the first of a row (rule cool-down, its defaults)."""
         last = self.node_group().get("lastFailover") or {}

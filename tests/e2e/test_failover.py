@@ -48,6 +48,7 @@ def test_kill(group: Group, settings: Settings, cluster: Cluster, say: Say) -> N
     rounds: list[Round] = []
     for number in range(settings.kills):
         group.wait_settled(3)
+        group.wait_readers(3)
         # Found beforehand, so that the fault's time is that of the signal.
         pid = cluster.faults.pid(group.namespace, group.primary().name)
         one = run_round(group, partial(kill_process, pid))
