@@ -80,6 +80,11 @@ struct Context {
 inline bool Answers(const model::Member& member) {
   return member.engine.reach == model::Reach::kAnswering && member.engine.facts.has_value();
 }
+// This leadership has not heard of it yet, and knows of nothing that speaks against it.
+inline bool Unheard(const model::Member& member) {
+  return member.engine.reach == model::Reach::kUnknown && !member.engine.facts && member.pod &&
+         !member.pod->deleting;
+}
 inline const std::string& RunOf(const model::Member& member) {
   static const std::string kNone;
   return member.engine.facts ? member.engine.facts->run_id : kNone;
@@ -145,6 +150,13 @@ inline bool Contains(const std::vector<std::string>& list, const std::string& va
     if (item == value) return true;
   }
   return false;
+}
+inline const model::MemberRef* RefIn(const std::vector<model::MemberRef>& list,
+                                     const std::string& uid) {
+  for (const model::MemberRef& ref : list) {
+    if (ref.uid == uid) return &ref;
+  }
+  return nullptr;
 }
 inline bool InSyncRecorded(const model::NodeGroupRecord& record, const model::Member& member) {
   for (const model::MemberRef& ref : record.in_sync) {

@@ -23,6 +23,11 @@ SliceEndpoint EndpointOf(const model::Observed& seen, const Member& member) {
   return {member.uid, member.name, pod.ip, pod.node, ZoneOf(seen, pod)};
 }
 
+bool Leads(const model::SliceView& slice, const Member& member) {
+  return std::any_of(slice.endpoints.begin(), slice.endpoints.end(),
+                     [&](const SliceEndpoint& one) { return one.uid == member.uid; });
+}
+
 bool SliceOk(const model::SliceView& slice, std::int64_t epoch,
              const std::vector<SliceEndpoint>& endpoints) {
   return slice.exists && slice.epoch == epoch && slice.endpoints == endpoints;
@@ -65,6 +70,11 @@ void PlanReaderSlice(Context& context) {
   if (context.options.endpoints && slice.exists && slice.epoch > context.record().epoch) return;
   std::vector<SliceEndpoint> wanted;
   for (const Member& member : context.seen.members) {
+    if (Unheard(member) && RefIn(context.next.in_sync, member.uid) != nullptr &&
+        Leads(slice, member)) {
+      wanted.push_back(EndpointOf(context.seen, member));
+      continue;
+    }
     if (!Answers(member) || Deleting(member) || member.pod->ip.empty()) continue;
     bool in_sync = false;
     for (const model::MemberRef& ref : context.next.in_sync) {

@@ -216,9 +216,15 @@ std::vector<MemberRef> InSyncNow(const Context& context, const Member& primary) 
   std::vector<MemberRef> list;
   const int port = seen.group.spec.port;
   for (const Member& member : seen.members) {
-    if (member.uid == primary.uid || !Ready(member) || member.engine.facts->is_primary) continue;
+    if (member.uid == primary.uid || member.uid == context.leaving_uid) continue;
+    // A new leader's connections open one after the other; the primary hears it.
+    const MemberRef* recorded = RefIn(seen.group.record.in_sync, member.uid);
+    if (recorded != nullptr && Unheard(member) && Acknowledges(context, primary, member)) {
+      list.push_back(*recorded);
+      continue;
+    }
+    if (!Ready(member) || member.engine.facts->is_primary) continue;
     if (!Contains(seen.group.record.members, member.uid)) continue;
-    if (member.uid == context.leaving_uid) continue;
     const bool confirmed = Acknowledges(context, primary, member);
     if (context.options.following && !confirmed) continue;  // its own word is not enough
     if (!Follows(member, primary, port) || !member.engine.facts->link_up) continue;

@@ -37,7 +37,8 @@ Facts Gather(const Context& context) {
   facts.serving = facts.primary != nullptr && Serving(context, *facts.primary);
   for (const model::MemberRef& ref : context.next.in_sync) {
     const Member* member = context.seen.FindMember(ref.uid);
-    if (member != nullptr && !Deleting(*member) && Answers(*member)) ++facts.replicas;
+    if (member == nullptr || Deleting(*member)) continue;
+    if (Answers(*member) || Unheard(*member)) ++facts.replicas;
   }
   facts.ready = facts.replicas + (facts.serving ? 1 : 0);
   const int wanted = context.spec().members();
@@ -136,6 +137,7 @@ void PutConditions(Context& context, const Facts& facts) {
 
 std::string MemberState(const Context& context, const Member& member) {
   if (Deleting(member)) return "deleting";
+  if (Unheard(member) && RefIn(context.next.in_sync, member.uid) != nullptr) return "available";
   if (!member.pod->running || member.engine.reach == model::Reach::kUnknown) return "creating";
   if (!Answers(member)) return "unreachable";
   const bool primary = context.record().primary && context.record().primary->uid == member.uid;

@@ -12,7 +12,8 @@ constexpr std::int64_t kHealthEveryMs = 100;
 constexpr std::int64_t kHealthyForMs = 10'000;
 // A leader that was stopped in the middle of a round goes on with it up to 12 s later.
 constexpr std::int64_t kDetachHealthyForMs = 15'000;
-constexpr std::int64_t kUnresponsiveMs = 3'800;  // its last answer was up to a second before
+// Its last answer was up to a second before, and the order goes out a quarter of one ahead.
+constexpr std::int64_t kUnresponsiveMs = 3'550;
 constexpr std::int64_t kLastInstantWrites = 10;
 constexpr std::int64_t kJustDiedMs = 2'000;  // what an operator cannot have heard of yet
 constexpr std::int64_t kCoolDownMs = 10'000;

@@ -49,6 +49,29 @@ TEST(Strangers, Rows) {
   });
 }
 
+// With a thousand groups it takes a new leader seconds to open its connections; meanwhile the
+// primary tells that its replicas are there.
+TEST(Unheard, AReplicaThatThePrimaryHearsStaysInSync) {
+  const auto unheard = [](World& w, int index) {
+    w.engine(index) = {};
+    w.seen.group.view = World().Make().view;
+  };
+  World both;
+  unheard(both, 2);
+  unheard(both, 3);
+  const model::Plan plan = both.Make();
+  EXPECT_EQ(Joined(EffectsOf(plan)) + RecordOf(plan), "-");
+  EXPECT_EQ(plan.view, both.seen.group.view);
+  World late;
+  unheard(late, 3);
+  late.facts(1).replicas.pop_back();
+  EXPECT_NE(RecordOf(late.Make()), "-") << "the primary does not hear it either";
+  World silent;
+  unheard(silent, 3);
+  silent.engine(3).reach = model::Reach::kUnreachable;
+  EXPECT_NE(RecordOf(silent.Make()), "-") << "its host was asked";
+}
+
 // A new member 4 that is settled but follows nobody.
 void Fresh(World& w, int index) {
   w.AddFresh(index);
