@@ -158,11 +158,13 @@ inline const model::MemberRef* RefIn(const std::vector<model::MemberRef>& list,
   }
   return nullptr;
 }
+// That very process.
+inline bool IsIn(const std::vector<model::MemberRef>& list, const model::Member& member) {
+  const model::MemberRef* ref = RefIn(list, member.uid);
+  return ref != nullptr && ref->run_id == RunOf(member);
+}
 inline bool InSyncRecorded(const model::NodeGroupRecord& record, const model::Member& member) {
-  for (const model::MemberRef& ref : record.in_sync) {
-    if (ref.uid == member.uid && ref.run_id == RunOf(member)) return true;
-  }
-  return false;
+  return IsIn(record.in_sync, member);
 }
 
 }  // namespace regroup::plan

@@ -76,11 +76,7 @@ void PlanReaderSlice(Context& context) {
       continue;
     }
     if (!Answers(member) || Deleting(member) || member.pod->ip.empty()) continue;
-    bool in_sync = false;
-    for (const model::MemberRef& ref : context.next.in_sync) {
-      in_sync = in_sync || (ref.uid == member.uid && ref.run_id == RunOf(member));
-    }
-    if (!in_sync || !member.engine.facts->link_up) continue;
+    if (!IsIn(context.next.in_sync, member) || !member.engine.facts->link_up) continue;
     if (StillShedding(context, member)) continue;
     wanted.push_back(EndpointOf(context.seen, member));
   }

@@ -16,7 +16,6 @@ namespace {
 constexpr std::int64_t kStillMs = 1250;
 constexpr std::int64_t kLinkSilenceSeconds = 2;
 constexpr std::int64_t kSuspectPaceMs = 50;
-
 constexpr std::int64_t kOrderAheadMs = 250;
 
 bool NodeIsOut(const Observed& seen, const Member& member) {

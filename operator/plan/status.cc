@@ -77,8 +77,7 @@ constexpr std::int64_t kFirstLookMs = 3000;  // the time that first connections 
 // A new leader, whose connections have yet to open, lets stand what the last one published.
 bool YetToLook(const Context& context) {
   return context.unseen && context.blocked.empty() &&
-         context.seen.now - context.seen.memory.leading_since < kFirstLookMs &&
-         !context.seen.group.view.conditions.empty();
+         context.seen.now - context.seen.memory.leading_since < kFirstLookMs;
 }
 
 constexpr std::int64_t kDoubtMs = 1000;
@@ -91,8 +90,7 @@ bool JustLost(const Context& context) {
   const auto& granted = context.record().primary;
   const Member* primary = granted ? context.seen.FindMember(granted->uid) : nullptr;
   return primary != nullptr && primary->engine.last_heard > 0 &&
-         context.seen.now - primary->engine.last_heard < kDoubtMs &&
-         !context.seen.group.view.conditions.empty();
+         context.seen.now - primary->engine.last_heard < kDoubtMs;
 }
 
 // Nobody says that the primary failed, and the operator does not see that it serves: its own
@@ -142,10 +140,7 @@ std::string MemberState(const Context& context, const Member& member) {
   if (!Answers(member)) return "unreachable";
   const bool primary = context.record().primary && context.record().primary->uid == member.uid;
   if (primary && member.engine.facts->is_primary) return "available";
-  for (const model::MemberRef& ref : context.next.in_sync) {
-    if (ref.uid == member.uid && ref.run_id == RunOf(member)) return "available";
-  }
-  return "syncing";
+  return IsIn(context.next.in_sync, member) ? "available" : "syncing";
 }
 
 void PutMembers(Context& context) {
@@ -170,7 +165,8 @@ void PutMembers(Context& context) {
 
 void BuildView(Context& context) {
   model::GroupView& view = context.plan.view;
-  if (YetToLook(context) || JustLost(context)) {
+  const bool published = !context.seen.group.view.conditions.empty();
+  if (published && (YetToLook(context) || JustLost(context))) {
     view = context.seen.group.view;
     return;
   }
