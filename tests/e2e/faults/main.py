@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The fault matrix: `./dev faults [--all] [-k NAME] [--list] [--write] [--scale F]`.
 
-Without an argument it runs the quick rows, as CI does, with long faults cut down to a tenth. `--all`
+Without an argument it runs the quick rows, as CI does, with long faults cut down to a twentieth. `--all`
 runs every row at full length; `-k` those whose name holds the text. `--write` puts the rows that
 were run into docs/failure-modes.md, and leaves the others there as they are.
 """
@@ -24,7 +24,7 @@ from harness import ROOT, TROUBLE, Cluster  # noqa: E402
 from operator_control import Operator  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "failure-modes.md"
-QUICK_SCALE = 0.1
+QUICK_SCALE = 0.05
 
 
 def parse_args() -> argparse.Namespace:
@@ -35,7 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="only tell the rows")
     parser.add_argument("--write", action="store_true", help="update docs/failure-modes.md")
     parser.add_argument("--scale", type=float,
-                        help="length of long faults; default: 1 with --all or -k, else 0.1")
+                        help="length of long faults; default: 1 with --all or -k, else 0.05")
     return parser.parse_args()
 
 

@@ -83,6 +83,7 @@ class Runner:
         start, audit = scenario.start, AuditTail(self.cluster)
         group.create(start.manifest(group.name))
         group.wait_settled(start.members, 90)
+        group.redis(patience=60).close()  # kube-proxy backs off up to 30 s after an API outage
         group.seed(SEED_KEYS)
         lives = group.incarnations()
         with ExitStack() as stack:
