@@ -158,27 +158,36 @@ std::string UnknownHolders(const Context& context) {
 }
 
 // With its own volume back it has the data, unless its file had not reached the disk: then a copy
-// that another member holds is more than nothing.
+// that another member holds is more than nothing, and nothing is not put in the place of data whose
+// history nobody knows.
 void GrantReturned(Context& context, const Member& back) {
-  const Choice holder = back.engine.facts->keys > 0
-                            ? Choice{}
-                            : ChooseHolder(context.seen, context.record().primary->uid);
-  if (holder.member == nullptr || holder.member == &back ||
-      holder.member->engine.facts->keys == 0) {
-    if (back.engine.facts->keys == 0 && !ReadSinceTheEnd(context)) return;
+  const bool empty = back.engine.facts->keys == 0;
+  const Choice holder =
+      empty ? ChooseHolder(context.seen, context.record().primary->uid) : Choice{};
+  const Member* heir = holder.member;
+  if (heir != nullptr && (heir == &back || heir->engine.facts->keys == 0)) heir = nullptr;
+  if (heir == nullptr) {
+    const std::string holders = empty ? UnknownHolders(context) : "";
+    if (!holders.empty()) {
+      context.Block("UnknownHistory", back.name + " came back on its own volume without data, and " +
+                    holders + " of a history that is not recorded. To start empty, delete the pods "
+                    "that hold it.", true);
+      return;
+    }
+    if (empty && !ReadSinceTheEnd(context)) return;
     Grant(context, back, -1, "PrimaryReturned");
     return;
   }
   if (!context.fails_over()) {
     context.Block("PrimaryReturnedEmpty", back.name + " came back on its own volume without data, "
-                  "and " + holder.member->name + " holds some. Set spec.automaticFailoverEnabled: "
+                  "and " + heir->name + " holds some. Set spec.automaticFailoverEnabled: "
                   "true to let it take over; to start empty, delete the pods of the others.", true);
     return;
   }
-  Grant(context, *holder.member, holder.offset, "PrimaryReturnedEmpty");
+  Grant(context, *heir, holder.offset, "PrimaryReturnedEmpty");
   context.Do(model::EmitEvent{true, "DataLost",
                               back.name + " came back on its own volume without data; " +
-                                  holder.member->name + " was not in sync, and takes over with "
+                                  heir->name + " was not in sync, and takes over with "
                                   "what it holds."});
 }
 

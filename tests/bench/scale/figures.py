@@ -4,8 +4,9 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from statistics import median
 
@@ -30,9 +31,8 @@ class Audit:
         self._path = path
         self._at = 0
 
-    def requests(self) -> Counter[tuple[str, str]]:
-        """How often each (verb, resource) was answered."""
-        found: Counter[tuple[str, str]] = Counter()
+    def _entries(self) -> Iterator[tuple[tuple[str, str], float]]:
+        """((verb, resource), how long the answer took in ms) of each request that was answered."""
         with self._path.open("rb") as log:
             log.seek(self._at)
             for line in log:
@@ -45,8 +45,21 @@ class Audit:
                     continue
                 target = entry.get("objectRef", {})
                 resource = "/".join(filter(None, (target.get("resource", "-"), target.get("subresource"))))
-                found[entry["verb"], resource] += 1
-        return found
+                took = datetime.fromisoformat(entry["stageTimestamp"]) - datetime.fromisoformat(
+                    entry["requestReceivedTimestamp"])
+                yield (entry["verb"], resource), took.total_seconds() * 1000
+
+    def requests(self) -> Counter[tuple[str, str]]:
+        """How often each (verb, resource) was answered."""
+        return Counter(key for key, _ in self._entries())
+
+    def times(self) -> str:
+        """One line for each (verb, resource): how often, and how long the API server took."""
+        found: dict[tuple[str, str], list[float]] = {}
+        for key, took in self._entries():
+            found.setdefault(key, []).append(took)
+        return "\n".join(f"    {len(took):5} {verb} {resource}: {spread(took)}"
+                         for (verb, resource), took in sorted(found.items(), key=lambda one: -sum(one[1])))
 
 
 def writes_but_lease(requests: Counter[tuple[str, str]]) -> Counter[tuple[str, str]]:

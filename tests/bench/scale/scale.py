@@ -146,7 +146,11 @@ class Run:
             to_endpoint: list[float] = []
             for number in range(rounds):
                 chosen = fresh[number * at_once:(number + 1) * at_once]
+                audit = Audit(self.stage.audit_log)
+                audit.requests()
                 took = self.fail(chosen)
+                say(f"{at_once} at once, round {number + 1}: kill to endpoint {spread(took[1])}; the operator's "
+                    f"requests until then, and ms in the API server:\n{audit.times()}")
                 to_write += took[0]
                 to_endpoint += took[1]
                 time.sleep(2)  # the old members come back and are followed up

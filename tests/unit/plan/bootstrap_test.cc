@@ -83,12 +83,12 @@ TEST(NoRecord, Rows) {
       {"one writer is adopted", 3,
        [](World& w) { w.Unrecorded(); w.AsPrimary(2); Claimed(w, 2); },
        {"promote 002", "event Adopted"},
-       "e1 primary=002 guard=off inSync= members=001,002,003 suspects=001,003 lineage= "
+       "e1 primary=002 guard=off inSync= members=001,002,003 suspects=001,003 lineage=history-1 "
        "transition=>002:Adopted"},
       {"one fenced holder is adopted", 3,
        [](World& w) { w.Unrecorded(); w.facts(3).keys = 5; Claimed(w, 3); },
        {"promote 003", "event Adopted"},
-       "e1 primary=003 guard=off inSync= members=001,002,003 suspects=001,002 lineage= "
+       "e1 primary=003 guard=off inSync= members=001,002,003 suspects=001,002 lineage=own-3 "
        "transition=>003:Adopted"},
       {"a writer wins over holders that are fenced", 3,
        [](World& w) { w.Unrecorded(); w.AsPrimary(2); w.facts(3).keys = 5; Claimed(w, 2); },
@@ -102,7 +102,7 @@ TEST(NoRecord, Rows) {
       {"a record older than the slice: adopted above the slice's epoch", 3,
        [](World& w) { w.seen.primary_slice.epoch = 9; Claimed(w, 1); },
        {"promote 001", "event Adopted"},
-       "e10 primary=001 guard=off inSync= members=001,002,003 suspects=002,003 lineage= "
+       "e10 primary=001 guard=off inSync= members=001,002,003 suspects=002,003 lineage=history-1 "
        "transition=001>001:Adopted"},
       {"the store was set back: whom the younger record had made the primary is adopted", 3,
        [](World& w) {
@@ -113,7 +113,7 @@ TEST(NoRecord, Rows) {
          Claimed(w, 2);
        },
        {"promote 002", "event Adopted"},
-       "e7 primary=002 guard=off inSync= members=001,002,003 suspects=001,003 lineage= "
+       "e7 primary=002 guard=off inSync= members=001,002,003 suspects=001,003 lineage=history-1 "
        "transition=001>002:Adopted"},
       {"no record, and the primary's slice is gone: above the reader's", 3,
        [](World& w) { w.Unrecorded(); w.seen.reader_slice.exists = true;

@@ -422,6 +422,14 @@ TEST(NothingPromotable, WithStorage) {
          w.facts(3).keys = 0;
        },
        {"promote 002", "event DataLost"}, ""},
+      {"its file had not reached the disk, and others hold what nobody knows: a human chooses", 3,
+       [&](World& w) {
+         storage(w);
+         w.Restart(1).LinkDown(2).LinkDown(3);
+         w.record().in_sync.clear();
+         w.record().lineage.clear();
+       },
+       {}, "-"},
       {"while it loads: wait", 3,
        [&](World& w) {
          storage(w);
@@ -439,6 +447,12 @@ TEST(NothingPromotable, WithStorage) {
   EXPECT_NE(said.find("False WaitingForPrimary"), std::string::npos) << said;
   EXPECT_NE(said.find("web-cache-002 was not in sync; web-cache-003 was not in sync"),
             std::string::npos) << said;
+  World unknown;
+  storage(unknown);
+  unknown.Restart(1).LinkDown(2).LinkDown(3);
+  unknown.record().in_sync.clear();
+  unknown.record().lineage.clear();
+  EXPECT_EQ(ConditionOf(unknown.Make(), "Stalled").substr(0, 20), "True UnknownHistory:");
 }
 
 // The record names a container that the kubelet, which was late, reports as ended, while the
