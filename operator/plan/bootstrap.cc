@@ -12,13 +12,19 @@ using model::Member;
 
 namespace {
 
-constexpr std::int64_t kNeverRanMs = 20'000;
+constexpr std::int64_t kUnscheduledMs = 20'000;
+constexpr std::int64_t kNeverRanMs = 60'000;  // longer than a node stays Ready without its kubelet
 
 // A pod that never ran and has no volume cannot hold data; it does not hold up the others forever.
+// That nothing was ever said of its container proves it only where its kubelet would have said so.
 bool NeverRan(const Context& context, const Member& member) {
-  return member.pod && !context.spec().storage && member.pod->container_id.empty() &&
-         member.pod->restart_count == 0 && member.pod->terminated_container_id.empty() &&
-         context.seen.now - member.pod->first_seen > kNeverRanMs;
+  if (!member.pod || context.spec().storage || !member.pod->container_id.empty() ||
+      member.pod->restart_count > 0 || !member.pod->terminated_container_id.empty()) {
+    return false;
+  }
+  const std::int64_t age_ms = context.seen.now - member.pod->first_seen;
+  if (member.pod->node.empty()) return age_ms > kUnscheduledMs;
+  return age_ms > kNeverRanMs && NodeIsReady(context.seen, member);
 }
 
 // A deleted member, too, may take writes until its process is proven to have ended.

@@ -105,6 +105,9 @@ void PlanStrangers(Context& context) {
   const Member* primary = context.seen.FindMember(granted);
   const auto& transition = context.record().transition;
   const bool handing_over = transition && transition->stage != model::Stage::kPromoting;
+  // Whoever takes no writes can wait until the endpoint has moved: a fence costs a live read, a new
+  // suspect a write of the record, and a hundred failovers at once would all pay it first.
+  const bool promoting = transition && !handing_over;
   for (const Member& member : context.seen.members) {
     if (!Answers(member) || member.uid == granted) continue;
     // Its fence belongs to the hand-over, in one round with the promotion.
@@ -114,6 +117,8 @@ void PlanStrangers(Context& context) {
       context.Do(ChangeOf(member, EngineChange::kFence, "takes writes without being the primary"));
       context.Watch(model::Attention::kSuspect);
       context.LookAgain(50);
+    } else if (promoting) {
+      continue;
     } else if (suspect && !FencedByUs(context.seen, member) && primary != nullptr &&
                member.engine.facts->link_up && Follows(member, *primary, context.spec().port)) {
       // An earlier leader fenced it and let it follow; a fence would take it from a primary that it

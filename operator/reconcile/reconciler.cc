@@ -286,7 +286,8 @@ runtime::Outcome Reconciler::End(const std::string& key, std::unique_ptr<Round> 
   const bool published = later || round->dropped() || Publish(*round);
   if (round->failed()) return {false, -1};
   if (!published) return {true, kErrorLookMs};
-  if (round->any_effect()) return {true, 0, urgent};  // see what became of it
+  // See what became of it; once clients are led to the new primary, other groups' failovers first.
+  if (round->any_effect()) return {true, 0, urgent && !round->moved_endpoint()};
   return {true, round->plan().requeue_ms};
 }
 

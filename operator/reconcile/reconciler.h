@@ -53,6 +53,7 @@ class Round {
   bool dropped() const { return dropped_; }    // a record or a read that did not hold: plan again
   bool failed() const { return !error_.empty(); }
   bool any_effect() const { return !plan_.effects.empty() || plan_.record.has_value(); }
+  bool moved_endpoint() const;  // the primary's
   const std::string& error() const { return error_; }
 
  private:

@@ -381,6 +381,13 @@ void Round::Object() {
   phase_ = Phase::kOver;
 }
 
+bool Round::moved_endpoint() const {
+  return std::any_of(plan_.effects.begin(), plan_.effects.end(), [](const model::Effect& effect) {
+    const auto* slice = std::get_if<model::WriteSlice>(&effect);
+    return slice != nullptr && slice->kind == model::SliceKind::kPrimary;
+  });
+}
+
 void Round::AfterEffect(const model::Effect& effect) {
   // Passwords that were made are known from then on, whatever a human does to the Secret.
   const auto* applied = std::get_if<model::ApplyOwned>(&effect);

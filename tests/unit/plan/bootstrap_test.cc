@@ -48,14 +48,40 @@ TEST(NoRecord, Rows) {
        [](World& w) { w.Unrecorded(); w.facts(3).loading = true; }, {}, "-"},
       {"one refuses our credentials: wait", 3,
        [](World& w) { w.Unrecorded(); w.engine(3).reach = model::Reach::kDenied; }, {}, "-"},
-      {"a pod that never ran holds nobody up after 20 s", 3,
+      {"a pod that no node takes holds nobody up after 20 s", 3,
        [](World& w) {
          w.Unrecorded();
          w.engine(3) = model::EngineView{};
          w.pod(3).container_id.clear();
+         w.pod(3).node.clear();
          w.pod(3).first_seen = kNow - 20'001;
        },
        {"promote 001"}, kFirst},
+      {"one that has not run yet on a node that is Ready: not after 20 s", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.engine(3) = model::EngineView{};
+         w.pod(3).container_id.clear();
+         w.pod(3).first_seen = kNow - 59'000;
+       },
+       {}, "-"},
+      {"but after a minute", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.engine(3) = model::EngineView{};
+         w.pod(3).container_id.clear();
+         w.pod(3).first_seen = kNow - 60'001;
+       },
+       {"promote 001"}, kFirst},
+      {"its node is not Ready, so nobody could say that it runs: wait", 3,
+       [](World& w) {
+         w.Unrecorded();
+         w.engine(3) = model::EngineView{};
+         w.pod(3).container_id.clear();
+         w.pod(3).first_seen = kNow - 90'000;
+         w.node(3).ready = false;
+       },
+       {}, "-"},
       {"with storage it does: its volume may hold the data", 3,
        [](World& w) {
          w.Unrecorded();
