@@ -116,7 +116,7 @@ void Begin(Context& context, const Member& chosen, const std::string& reason) {
   context.next.primary.reset();
   Grant(context, chosen, chosen.engine.facts->offset, reason);
   if (reason == "FirstPrimary") return;
-  // What follows it now holds the group's data, should it be lost before it is heard as the primary.
+  // What follows it holds the group's data, should it be lost before it is heard as the primary.
   context.next.lineage = {{chosen.engine.facts->repl_id, -1}};
   // Nobody knows who was the primary, so everybody else's clients may be a former primary's.
   for (const Member& member : context.seen.members) {

@@ -169,9 +169,9 @@ void GrantReturned(Context& context, const Member& back) {
   if (heir == nullptr) {
     const std::string holders = empty ? UnknownHolders(context) : "";
     if (!holders.empty()) {
-      context.Block("UnknownHistory", back.name + " came back on its own volume without data, and " +
-                    holders + " of a history that is not recorded. To start empty, delete the pods "
-                    "that hold it.", true);
+      context.Block("UnknownHistory", back.name + " came back on its own volume without data, and "
+                    + holders + " of a history that is not recorded. To start empty, delete the "
+                    "pods that hold it.", true);
       return;
     }
     if (empty && !ReadSinceTheEnd(context)) return;

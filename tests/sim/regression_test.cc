@@ -1,5 +1,5 @@
-// Seeds that once found a hole, by the name of what they found; each must be clean on every build. A
-// seed names a schedule of this simulator: a change of its models or of the operator's timing may
+// Seeds that once found a hole, by the name of what they found; each must be clean on every build.
+// A seed names a schedule of this simulator: a change of its models or of the operator's timing may
 // lead an old one past what it found, so each hole has a test of the planner or a row of the rules'
 // table (ARCHITECTURE.md), too.
 #include <gtest/gtest.h>
