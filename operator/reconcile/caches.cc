@@ -218,7 +218,7 @@ std::vector<std::string> Caches::Remove(Watched kind, const Json& object, MonoMs
     case Watched::kPod:
       // The last event of a pod carries the kubelet's last word on its containers.
       PutIn(pods_, identity, now, [&] { return ReadPod(object, now); });
-      KeepDeparted(key);
+      KeepDeparted(key, now);
       pods_.Remove(key, uid, now);
       break;
     case Watched::kSlice: slices_.Remove(key, uid, now); break;
@@ -232,11 +232,12 @@ std::vector<std::string> Caches::Remove(Watched kind, const Json& object, MonoMs
   return Touched(kind, identity.group);
 }
 
-void Caches::KeepDeparted(const std::string& key) {
+void Caches::KeepDeparted(const std::string& key, MonoMs now) {
   const std::shared_ptr<const StoredPod> pod = pods_.Get(key);
   if (pod == nullptr) return;
   std::lock_guard lock(departed_mutex_);
-  if (departed_.insert_or_assign(pod->view.uid, pod->view).second) {
+  const Gone gone{pod->view, pod->group_uid, now};
+  if (departed_.insert_or_assign(pod->view.uid, gone).second) {
     departed_order_.push_back(pod->view.uid);
   }
   if (departed_order_.size() > kDepartedMax) {
@@ -261,7 +262,7 @@ void Caches::KeepGone(Watched kind, const std::string& key, const std::string& u
   if (kind == Watched::kVolume) volumes_.Remove(key, uid, now);
   if (kind != Watched::kPod) return;
   const std::shared_ptr<const StoredPod> held = pods_.Get(key);
-  if (held != nullptr && held->view.uid == uid) KeepDeparted(key);
+  if (held != nullptr && held->view.uid == uid) KeepDeparted(key, now);
   pods_.Remove(key, uid, now);
 }
 
@@ -287,7 +288,16 @@ std::optional<model::PodView> Caches::Departed(const std::string& uid) const {
   std::lock_guard lock(departed_mutex_);
   const auto found = departed_.find(uid);
   if (found == departed_.end()) return std::nullopt;
-  return found->second;
+  return found->second.view;
+}
+
+std::vector<std::string> Caches::DepartedSince(const std::string& group_uid, MonoMs since) const {
+  std::lock_guard lock(departed_mutex_);
+  std::vector<std::string> uids;
+  for (const auto& [uid, gone] : departed_) {
+    if (gone.group_uid == group_uid && gone.at >= since) uids.push_back(uid);
+  }
+  return uids;
 }
 
 std::shared_ptr<const render::OwnedObject> Caches::Owned(Watched kind,

@@ -83,6 +83,8 @@ class Caches {
   }
   // The last that was seen of a pod whose object is gone; nothing where that is forgotten.
   std::optional<model::PodView> Departed(const std::string& uid) const;
+  // UIDs of the group's pods whose objects went since then, as this process saw it.
+  std::vector<std::string> DepartedSince(const std::string& group_uid, MonoMs since) const;
   std::shared_ptr<const StoredSlice> Slice(const std::string& object_key) const {
     return slices_.Get(object_key);
   }
@@ -100,7 +102,7 @@ class Caches {
  private:
   std::vector<std::string> Touched(Watched kind, const std::string& group) const;
   std::shared_ptr<const StoredPod> ReadPod(const Json& object, MonoMs now) const;
-  void KeepDeparted(const std::string& key);
+  void KeepDeparted(const std::string& key, MonoMs now);
   // True where this list ends the doubt about the last kind.
   bool EndDoubt(Watched kind, MonoMs asked_at);
 
@@ -118,7 +120,12 @@ class Caches {
   std::set<Watched> doubted_;
   MonoMs doubted_at_ = 0;
   mutable std::mutex departed_mutex_;
-  std::map<std::string, model::PodView> departed_;
+  struct Gone {
+    model::PodView view;
+    std::string group_uid;
+    MonoMs at = 0;
+  };
+  std::map<std::string, Gone> departed_;  // by UID
   std::vector<std::string> departed_order_;
 };
 

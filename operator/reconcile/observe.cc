@@ -14,6 +14,8 @@ using model::OwnedKind;
 
 namespace {
 
+constexpr MonoMs kJustGoneMs = 60'000;  // a kubelet in touch has ended it by then
+
 std::string InNamespace(const model::GroupMeta& meta, const std::string& name) {
   return meta.namespace_name + "/" + name;
 }
@@ -75,10 +77,16 @@ std::vector<model::SliceEndpoint> Unrecorded(const Caches& caches, const model::
   return list;
 }
 
-// Every UID that the record names.
-std::set<std::string> RecordedUids(const Caches& caches, const model::Group& group) {
+// Every UID that the record names; where there is no record, also whose pod went a moment ago: its
+// process may still run, and hold the data.
+std::set<std::string> RecordedUids(const Caches& caches, const model::Group& group, MonoMs now) {
   const model::NodeGroupRecord& record = group.record;
   std::set<std::string> uids(record.members.begin(), record.members.end());
+  if (!record.primary) {
+    for (const std::string& uid : caches.DepartedSince(group.meta.uid, now - kJustGoneMs)) {
+      uids.insert(uid);
+    }
+  }
   for (const auto& endpoint : Unrecorded(caches, group)) uids.insert(endpoint.uid);
   uids.insert(record.suspects.begin(), record.suspects.end());
   for (const model::MemberRef& ref : record.in_sync) uids.insert(ref.uid);
@@ -132,7 +140,7 @@ void AddMembers(Observed& seen, const Caches& caches,
     known.insert(member.uid);
     seen.members.push_back(std::move(member));
   }
-  for (const std::string& uid : RecordedUids(caches, seen.group)) {
+  for (const std::string& uid : RecordedUids(caches, seen.group, seen.now)) {
     if (known.count(uid) > 0) continue;
     Member member;
     member.uid = uid;
@@ -299,7 +307,7 @@ Observed Observe(const Caches& caches, const model::Group& group,
   return seen;
 }
 
-std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& group) {
+std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& group, MonoMs now) {
   std::vector<redis::Target> targets;
   std::set<std::string> addresses;
   std::set<std::string> uids;
@@ -310,7 +318,7 @@ std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& g
     addresses.insert(pod->view.ip);
     uids.insert(pod->view.uid);
   }
-  for (const std::string& uid : RecordedUids(caches, group)) {
+  for (const std::string& uid : RecordedUids(caches, group, now)) {
     if (uids.count(uid) > 0) continue;
     const std::optional<model::PodView> gone = LastSeen(caches, group, uid);
     if (!gone || gone->ip.empty() || addresses.count(gone->ip) > 0) continue;
@@ -319,8 +327,8 @@ std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& g
   return targets;
 }
 
-std::set<std::string> VanishedUids(const Caches& caches, const model::Group& group) {
-  std::set<std::string> uids = RecordedUids(caches, group);
+std::set<std::string> VanishedUids(const Caches& caches, const model::Group& group, MonoMs now) {
+  std::set<std::string> uids = RecordedUids(caches, group, now);
   for (const auto& pod : caches.Pods(model::KeyOf(group.meta))) uids.erase(pod->view.uid);
   return uids;
 }

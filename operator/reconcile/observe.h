@@ -47,9 +47,9 @@ model::Observed Observe(const Caches& caches, const model::Group& group,
 
 // Which engines the fleet watches: every pod with an address, and every member of the record whose
 // pod object is gone, at the address it had, unless another pod has that address now.
-std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& group);
+std::vector<redis::Target> TargetsOf(const Caches& caches, const model::Group& group, MonoMs now);
 // Members of the record whose pod object is gone.
-std::set<std::string> VanishedUids(const Caches& caches, const model::Group& group);
+std::set<std::string> VanishedUids(const Caches& caches, const model::Group& group, MonoMs now);
 redis::Credentials CredentialsOf(const render::GroupSecrets& secrets);
 
 }  // namespace regroup::reconcile

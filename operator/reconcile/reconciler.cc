@@ -56,7 +56,7 @@ void Reconciler::SetTargets(const model::Group& group, const GroupState& state) 
   // Without passwords nobody would let us in, and each refusal would count as a sign of life.
   if (credentials.watch_password.empty()) return;
   ports_.fleet->SetTargets(model::KeyOf(group.meta), credentials,
-                           TargetsOf(*ports_.caches, group));
+                           TargetsOf(*ports_.caches, group, ports_.clock->Now()));
 }
 
 // A human who wipes the status takes the record with it, but not what this operator has seen: who
@@ -139,7 +139,7 @@ void Reconciler::TendMemory(const model::Group& group, GroupState& state) {
   for (const std::string& zone : zones) {
     if (open.count(zone) == 0) lost.emplace(zone, now);
   }
-  const std::set<std::string> vanished = VanishedUids(*ports_.caches, group);
+  const std::set<std::string> vanished = VanishedUids(*ports_.caches, group, now);
   auto& vanished_since = state.memory.vanished_since;
   std::erase_if(vanished_since,
                 [&](const auto& entry) { return vanished.count(entry.first) == 0; });

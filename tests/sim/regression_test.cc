@@ -70,6 +70,7 @@ constexpr Found kFound[] = {
     {"AScriptTakenForAHang3", 4295},
     {"AHangEndedTooEarly", 2140},
     {"AKubeletThatCouldNotSayThatItRuns", 4569},
+    {"AHolderDeletedByForceBesideAWipedRecord", 12461},
     {"AnEmptyPrimaryOverHoldersOfAnUnknownHistory", 13203},
 };
 
