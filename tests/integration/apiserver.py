@@ -117,6 +117,9 @@ class ApiServer:
         if not self.keep:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def pids(self) -> dict[str, int]:
+        return {name: process.pid for name, process in zip(("etcd", "kube-apiserver"), self._processes)}
+
     def _spawn(self, name: str, *argv) -> None:
         with open(self.folder / f"{name}.log", "wb") as log:
             self._processes.append(subprocess.Popen(

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """How the operator carries many groups: memory, CPU and API requests at rest, starts, creation, failovers.
 
-    scale.py [--groups 10,100,1000] [--strangers 10000] [--rest 60]
+    scale.py [--groups 10,100,1000] [--strangers 10000] [--rest 60] [--steps failovers --hundreds 10]
 
 The real operator, kube-apiserver, etcd and scheduler; kwok's nodes; engines from the farm (README.md). The last line is
 `N bars held, N missed`; the exit status is 1 on a missed one.
@@ -31,6 +31,7 @@ from stage import Stage  # noqa: E402
 
 INSIDE = "REGROUP_BENCH_INSIDE"
 ROUNDS = {1: 12, 10: 6, 100: 3}  # by how many groups fail at one time
+STEPS = ["rest", "failovers", "starts", "settle", "rest"]
 STARTS = 5
 QUIET_S = 5
 
@@ -141,6 +142,8 @@ class Run:
                 continue
             # A group fails once in a step, and no more than a third of all, but for the largest failure.
             rounds = max(1, min(rounds, len(self.names) // at_once // 3))
+            if at_once == 100 and self.options.hundreds:
+                rounds = min(self.options.hundreds, len(self.names) // at_once)
             fresh = self.random.sample(self.names, at_once * rounds)
             to_write: list[float] = []
             to_endpoint: list[float] = []
@@ -148,9 +151,11 @@ class Run:
                 chosen = fresh[number * at_once:(number + 1) * at_once]
                 audit = Audit(self.stage.audit_log)
                 audit.requests()
+                cpu = self.stage.cpu_seconds()
                 took = self.fail(chosen)
-                say(f"{at_once} at once, round {number + 1}: kill to endpoint {spread(took[1])}; the operator's "
-                    f"requests until then, and ms in the API server:\n{audit.times()}")
+                used = ", ".join(f"{name} {now - cpu[name]:.2f}" for name, now in self.stage.cpu_seconds().items())
+                say(f"{at_once} at once, round {number + 1}: kill to endpoint {spread(took[1])}; seconds of CPU: {used}; "
+                    f"the operator's requests until then, and ms in the API server:\n{audit.times()}")
                 to_write += took[0]
                 to_endpoint += took[1]
                 time.sleep(2)  # the old members come back and are followed up
@@ -208,10 +213,10 @@ def measure(options: argparse.Namespace) -> int:
         for count in options.groups:
             found = run.grow(count)
             say(f"{count} groups are Ready")
-            for step in (run.settle, run.rest, run.failovers, run.starts, run.settle, run.rest):
-                rows_of_step = step() or []
+            for step in ("settle", *options.steps):
+                rows_of_step = getattr(run, step)() or []
                 found += rows_of_step
-                say("\n".join([f"{count} groups: {step.__name__}", *(row.text() for row in rows_of_step)]))
+                say("\n".join([f"{count} groups: {step}", *(row.text() for row in rows_of_step)]))
             print(table(f"\n{count} groups, {options.strangers} foreign pods, Secrets, ConfigMaps", found), flush=True)
             rows += found
     missed = sum(1 for row in rows if row.bar and not row.held)
@@ -223,11 +228,20 @@ def _stop(*_: object) -> None:
     raise SystemExit("stopped")
 
 
+def _steps(text: str) -> list[str]:
+    wrong = [step for step in text.split(",") if step not in STEPS]
+    if wrong:
+        raise argparse.ArgumentTypeError(f"no step {wrong[0]}: use {', '.join(dict.fromkeys(STEPS))}")
+    return text.split(",")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", default="10,100,1000", type=lambda text: sorted(int(n) for n in text.split(",")))
     parser.add_argument("--strangers", type=int, default=10000, help="Pods, Secrets and ConfigMaps that are not ours")
     parser.add_argument("--rest", type=float, default=60, help="seconds at rest that are measured")
+    parser.add_argument("--steps", default=STEPS, type=_steps, help=f"default: {','.join(STEPS)}")
+    parser.add_argument("--hundreds", type=int, default=0, help="rounds of 100 groups that fail at once (3)")
     parser.add_argument("--operator", default="", help="further flags of the operator, as in --operator='--workers 8'")
     options = parser.parse_args()
     if os.environ.get(INSIDE) != "1":

@@ -20,7 +20,7 @@ import yaml
 
 from apiserver import REPOSITORY, ApiServer, tool
 from bulk import Bulk, Json
-from child import Child, raise_open_files
+from child import Child, cpu_seconds, raise_open_files
 
 BUILD = REPOSITORY / "build" / "release"
 HERE = Path(__file__).resolve().parent
@@ -146,6 +146,12 @@ class Stage:
     def check(self) -> None:
         for child in [*self._children, *([self.operator] if self.operator else [])]:
             child.check()
+
+    def cpu_seconds(self) -> dict[str, float]:
+        """Of each process of the run, so far."""
+        children = [*([self.operator] if self.operator else []), *self._children]
+        return {**{name: cpu_seconds(pid) for name, pid in self.api.pids().items()},
+                **{child.name: child.cpu_seconds() for child in children}}
 
     def _make_nodes(self) -> None:
         for number in range(NODES):
