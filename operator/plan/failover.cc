@@ -157,6 +157,12 @@ std::string UnknownHolders(const Context& context) {
   return names;
 }
 
+void BlockForUnknown(Context& context, const std::string& what, const std::string& holders) {
+  context.Block("UnknownHistory", what + ", and " + holders +
+                " of a history that is not recorded. To start empty, delete the pods that hold it.",
+                true);
+}
+
 // With its own volume back it has the data, unless its file had not reached the disk: then a copy
 // that another member holds is more than nothing, and nothing is not put in the place of data whose
 // history nobody knows.
@@ -169,9 +175,7 @@ void GrantReturned(Context& context, const Member& back) {
   if (heir == nullptr) {
     const std::string holders = empty ? UnknownHolders(context) : "";
     if (!holders.empty()) {
-      context.Block("UnknownHistory", back.name + " came back on its own volume without data, and "
-                    + holders + " of a history that is not recorded. To start empty, delete the "
-                    "pods that hold it.", true);
+      BlockForUnknown(context, back.name + " came back on its own volume without data", holders);
       return;
     }
     if (empty && !ReadSinceTheEnd(context)) return;
@@ -242,9 +246,7 @@ void NothingPromotable(Context& context, const Fault& fault, const std::string& 
   }
   const std::string holders = may_return ? "" : UnknownHolders(context);
   if (!holders.empty()) {
-    context.Block("UnknownHistory", "The primary " + name + " is lost, and " + holders +
-                  " of a history that is not recorded. To start empty, delete the pods that hold "
-                  "it.", true);
+    BlockForUnknown(context, "The primary " + name + " is lost", holders);
     return;
   }
   context.Block("NothingPromotable", "The primary " + name + " failed (" + fault.words +

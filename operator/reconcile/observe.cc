@@ -83,9 +83,8 @@ std::set<std::string> RecordedUids(const Caches& caches, const model::Group& gro
   const model::NodeGroupRecord& record = group.record;
   std::set<std::string> uids(record.members.begin(), record.members.end());
   if (!record.primary) {
-    for (const std::string& uid : caches.DepartedSince(group.meta.uid, now - kJustGoneMs)) {
-      uids.insert(uid);
-    }
+    const auto gone = caches.DepartedSince(group.meta.uid, now - kJustGoneMs);
+    uids.insert(gone.begin(), gone.end());
   }
   for (const auto& endpoint : Unrecorded(caches, group)) uids.insert(endpoint.uid);
   uids.insert(record.suspects.begin(), record.suspects.end());

@@ -118,7 +118,7 @@ class ApiServer:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def pids(self) -> dict[str, int]:
-        return {name: process.pid for name, process in zip(("etcd", "kube-apiserver"), self._processes)}
+        return {Path(process.args[0]).name: process.pid for process in self._processes}
 
     def _spawn(self, name: str, *argv) -> None:
         with open(self.folder / f"{name}.log", "wb") as log:

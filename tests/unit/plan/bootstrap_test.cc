@@ -17,6 +17,13 @@ void Claimed(World& w, int chosen) {
   }
 }
 
+// Nothing was ever said of its container, and it was never heard.
+void NeverSaid(World& w, int index, std::int64_t age_ms) {
+  w.engine(index) = model::EngineView{};
+  w.pod(index).container_id.clear();
+  w.pod(index).first_seen = kNow - age_ms;
+}
+
 TEST(NoRecord, Rows) {
   Check({
       {"all answer, all empty: the first one, with its CAS", 3, [](World& w) { w.Unrecorded(); },
@@ -51,34 +58,26 @@ TEST(NoRecord, Rows) {
       {"a pod that no node takes holds nobody up after 20 s", 3,
        [](World& w) {
          w.Unrecorded();
-         w.engine(3) = model::EngineView{};
-         w.pod(3).container_id.clear();
+         NeverSaid(w, 3, 20'001);
          w.pod(3).node.clear();
-         w.pod(3).first_seen = kNow - 20'001;
        },
        {"promote 001"}, kFirst},
       {"one that has not run yet on a node that is Ready: not after 20 s", 3,
        [](World& w) {
          w.Unrecorded();
-         w.engine(3) = model::EngineView{};
-         w.pod(3).container_id.clear();
-         w.pod(3).first_seen = kNow - 59'000;
+         NeverSaid(w, 3, 59'000);
        },
        {}, "-"},
       {"but after a minute", 3,
        [](World& w) {
          w.Unrecorded();
-         w.engine(3) = model::EngineView{};
-         w.pod(3).container_id.clear();
-         w.pod(3).first_seen = kNow - 60'001;
+         NeverSaid(w, 3, 60'001);
        },
        {"promote 001"}, kFirst},
       {"its node is not Ready, so nobody could say that it runs: wait", 3,
        [](World& w) {
          w.Unrecorded();
-         w.engine(3) = model::EngineView{};
-         w.pod(3).container_id.clear();
-         w.pod(3).first_seen = kNow - 90'000;
+         NeverSaid(w, 3, 90'000);
          w.node(3).ready = false;
        },
        {}, "-"},
@@ -86,9 +85,7 @@ TEST(NoRecord, Rows) {
        [](World& w) {
          w.Unrecorded();
          w.spec().storage = model::Storage{"1Gi", ""};
-         w.engine(3) = model::EngineView{};
-         w.pod(3).container_id.clear();
-         w.pod(3).first_seen = kNow - 90'000;
+         NeverSaid(w, 3, 90'000);
        },
        {}, "-"},
       {"missing members are created first", 3,
