@@ -45,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--faults", type=plans.names, default=list(STRIKES), metavar="A,B",
                         help=f"of {', '.join(STRIKES)}")
     parser.add_argument("--fresh", action="store_true", help="earlier rounds do not count")
+    parser.add_argument("--resume", action="store_true", help="the page's rounds count as made")
     parser.add_argument("--write", action="store_true", help=f"render {PAGE.name}")
     parser.add_argument("--tell", action="store_true", help="no rounds; what is known so far")
     args = parser.parse_args()
@@ -58,6 +59,8 @@ def main() -> int:
     args = parse_args()
     if args.fresh:
         results.set_aside(LINES)
+    if args.resume:
+        results.take_up(LINES, PAGE)
     part = Part(0.0, tuple(SETTINGS), tuple(args.faults), args.rounds)
 
     def run(cluster: Cluster, operator: Operator) -> None:
@@ -70,6 +73,7 @@ def main() -> int:
     print("\n" + guard_report.terminal(found))
     if args.write:
         PAGE.write_text(guard_report.page(PAGE.read_text(), found))
+        results.publish(LINES, PAGE)
         say(f"written: {PAGE.relative_to(paths.ROOT)}")
     return 0
 

@@ -72,7 +72,7 @@ def judge_inside(scene: Scene, result: Result, fault_at: float, seen: ObserverLo
     result.extra = {
         "inside_acknowledged": len(alone),
         "inside_lost": len([when for when, _ in lost_writes(log, new.address, PORT)
-                            if when > fault_at - 1]),
+                            if fault_at < when < healed_at]),
         "inside_for_s": max(alone, default=fault_at) - fault_at,
         "late": sum(first is not None and when > first.replied for when in alone)}
     dataset.sweep(new.address, log.prefix, max((number for _, number in log.acks), default=0) + 100)

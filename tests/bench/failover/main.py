@@ -65,6 +65,7 @@ def parse_args() -> argparse.Namespace:
                         help="in each member; several times: one after the other; default: none")
     parser.add_argument("--all", action="store_true", help="without data, with 1 GB and with 4 GB")
     parser.add_argument("--fresh", action="store_true", help="earlier rounds do not count")
+    parser.add_argument("--resume", action="store_true", help="the page's rounds count as made")
     parser.add_argument("--write", action="store_true", help=f"render {PAGE.name}, {CHART.name}")
     parser.add_argument("--tell", action="store_true", help="no rounds; what is known so far")
     args = parser.parse_args()
@@ -80,6 +81,7 @@ def write(found: list[Result]) -> None:
     note = ("Bar: median; line: worst. Log scale. Same cluster, engine and open-loop client, in "
             f"turn; {', '.join(days[-1:])}")
     PAGE.write_text(report.page(PAGE.read_text(), found))
+    results.publish(LINES, PAGE)
     bars = bars_of(report.grouped(found))
     if bars:
         CHART.write_text(svg(bars, "Write gap of a failover, empty sets", note))
@@ -100,6 +102,8 @@ def main() -> int:
     args = parse_args()
     if args.fresh:
         results.set_aside(LINES)
+    if args.resume:
+        results.take_up(LINES, PAGE)
     sizes = [0.0, 1.0, 4.0] if args.all else args.data or [0.0]
     parts = [plans.part(size, args.systems, args.faults, args.rounds) for size in sizes]
     if not args.tell and not on_cluster(

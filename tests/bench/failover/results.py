@@ -70,6 +70,23 @@ def set_aside(path: Path) -> None:
         path.rename(path.with_name(f"{path.stem}-{stamp}{path.suffix}"))
 
 
+def published(page: Path) -> Path:
+    """The lines that a page was written from, beside it: another machine can go on with them."""
+    return page.with_suffix(".jsonl")
+
+
+def publish(lines: Path, page: Path) -> None:
+    published(page).write_text(lines.read_text())
+
+
+def take_up(lines: Path, page: Path) -> None:
+    """The page's rounds count as made here."""
+    ours = lines.read_text().splitlines() if lines.exists() else []
+    theirs = published(page).read_text().splitlines() if published(page).exists() else []
+    lines.parent.mkdir(parents=True, exist_ok=True)
+    lines.write_text("".join(line + "\n" for line in dict.fromkeys([*theirs, *ours])))
+
+
 def counts(results: Iterable[Result]) -> dict[tuple[str, str, float], int]:
     """How many rounds with figures there are of each kind."""
     found: dict[tuple[str, str, float], int] = {}

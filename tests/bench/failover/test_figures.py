@@ -95,6 +95,20 @@ def test_lines_survive_and_half_a_line_does_not(tmp_path: Path) -> None:
     results.set_aside(file)
 
 
+def test_a_page_keeps_its_lines_and_another_machine_goes_on(tmp_path: Path) -> None:
+    here, there = tmp_path / "here.jsonl", tmp_path / "there" / "there.jsonl"
+    page = tmp_path / "page.md"
+    first, second = rounds("regroup", "kill", 90, 80)
+    results.take_up(there, page)  # no page yet
+    assert results.read(there) == []
+    results.add(here, first)
+    results.publish(here, page)
+    results.add(there, second)
+    for _ in range(2):  # what was taken up once is not taken up again
+        results.take_up(there, page)
+        assert results.read(there) == [first, second]
+
+
 # -- the table ----------------------------------------------------------------------------------
 def test_rows_are_in_order_and_compared_with_regroup() -> None:
     groups = report.grouped(table())
