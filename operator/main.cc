@@ -214,6 +214,7 @@ reconcile::Ports Operator::PortsOf() {
   ports.metrics = &metrics_;
   ports.new_password = NewPassword;
   ports.interrupted = [this](const std::string& key) { return queue_.HasUrgent(key); };
+  ports.others_first = [this] { return queue_.UrgentWaits(); };
   ports.rewound = [this] { Rewound(); };
   ports.failpoint = [this](const std::string& name) { failpoints_.Hit(name); };
   return ports;

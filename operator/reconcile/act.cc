@@ -303,6 +303,37 @@ Result<void> Do(const Stage&, const model::EngineEffect&) {
 
 }  // namespace
 
+namespace {
+
+bool IsPressing(const model::Effect& effect) {
+  if (const auto* engine = std::get_if<model::EngineEffect>(&effect)) {
+    switch (engine->change) {
+      case EngineChange::kFence:
+      case EngineChange::kDetach:
+      case EngineChange::kPromote:
+      case EngineChange::kGuardOff:
+      case EngineChange::kShutdown: return true;
+      case EngineChange::kFollow:
+      case EngineChange::kGuardOn:
+      case EngineChange::kCutClients:
+      case EngineChange::kSetConfig:
+      case EngineChange::kSetAcl: return false;
+    }
+  }
+  return std::holds_alternative<model::WriteSlice>(effect) ||
+         std::holds_alternative<model::DeleteMember>(effect);
+}
+
+}  // namespace
+
+bool IsPressing(const model::NodeGroupRecord& record, const model::Plan& plan) {
+  if (plan.record && plan.record->transition && plan.record->transition != record.transition) {
+    return true;
+  }
+  return std::any_of(plan.effects.begin(), plan.effects.end(),
+                     [](const model::Effect& effect) { return IsPressing(effect); });
+}
+
 std::string NameOf(const model::Effect& effect) {
   static const char* kNames[] = {"EngineEffect", "CreateMember", "DeleteMember",
                                  "ApplyOwned",   "WriteSlice",   "LabelRole",

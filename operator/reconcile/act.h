@@ -14,6 +14,9 @@ namespace regroup::reconcile {
 std::string NameOf(const model::Effect& effect);
 // One line for the log: what is done to whom, and why.
 std::string WordsOf(const model::Effect& effect);
+// Whether clients wait for what the plan does: a grant, a step of a change of the primary, an
+// endpoint, the end of a refusal of writes. All else gives way to other groups' pressing plans.
+bool IsPressing(const model::NodeGroupRecord& record, const model::Plan& plan);
 // The id that every log line of one change of the primary carries, from the suspicion that led to
 // the first act; empty at rest.
 std::string FailoverIdOf(const model::Observed& seen, const model::Plan& plan);

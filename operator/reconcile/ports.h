@@ -23,6 +23,8 @@ struct Ports {
   Metrics* metrics = nullptr;                            // may be null
   std::function<std::string()> new_password;             // 32 random bytes as hex
   std::function<bool(const std::string& key)> interrupted;  // something urgent waits; may be empty
+  // Other groups' urgent passes wait for a worker; may be empty.
+  std::function<bool()> others_first;
   // The API server's store was found set back to an older state; may be empty. The owner calls
   // Caches::Doubt and has every kind listed again.
   std::function<void()> rewound;

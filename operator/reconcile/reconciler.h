@@ -53,7 +53,7 @@ class Round {
   bool dropped() const { return dropped_; }    // a record or a read that did not hold: plan again
   bool failed() const { return !error_.empty(); }
   bool any_effect() const { return !plan_.effects.empty() || plan_.record.has_value(); }
-  bool moved_endpoint() const;  // the primary's
+  bool yielded() const { return yielded_; }    // nothing was done, for other groups' sake
   const std::string& error() const { return error_; }
 
  private:
@@ -94,6 +94,7 @@ class Round {
   bool recorded_ = false;
   bool dropped_ = false;
   bool interrupted_ = false;
+  bool yielded_ = false;
   std::string error_;
 };
 
@@ -122,6 +123,7 @@ class Reconciler {
       std::shared_ptr<const model::Group> group, GroupState& state);
   void LogWhy(const Round& round, GroupState& state) const;
   bool Publish(const Round& round);
+  bool OthersFirst() const { return ports_.others_first && ports_.others_first(); }
   void Measure(const Round& round) const;
 
   const Ports ports_;

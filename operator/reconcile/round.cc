@@ -89,6 +89,11 @@ Round::Round(const Ports& ports, const Options& options, GroupState& state, mode
   if (!engine_.empty() || hand_over_) phase_ = Phase::kPrepare;
   else if (plan_.record) phase_ = Phase::kAuthority;
   else if (!objects_.empty()) phase_ = Phase::kObjects;
+  // Many groups fail at once, and the end of one failover is several writes of the API server, while
+  // other groups' clients still wait for theirs.
+  yielded_ = any_effect() && !IsPressing(seen_.group.record, plan_) && ports_.others_first &&
+             ports_.others_first();
+  if (yielded_) phase_ = Phase::kOver;
 }
 
 bool Round::Step() {
@@ -379,13 +384,6 @@ void Round::Object() {
   if (++next_object_ < objects_.size()) return;
   if (interrupted_) Drop("something more urgent happened");
   phase_ = Phase::kOver;
-}
-
-bool Round::moved_endpoint() const {
-  return std::any_of(plan_.effects.begin(), plan_.effects.end(), [](const model::Effect& effect) {
-    const auto* slice = std::get_if<model::WriteSlice>(&effect);
-    return slice != nullptr && slice->kind == model::SliceKind::kPrimary;
-  });
 }
 
 void Round::AfterEffect(const model::Effect& effect) {

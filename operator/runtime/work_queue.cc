@@ -131,6 +131,11 @@ bool WorkQueue::HasUrgent(const std::string& key) const {
   return core_.HasUrgent(key);
 }
 
+bool WorkQueue::UrgentWaits() const {
+  std::lock_guard lock(mutex_);
+  return core_.UrgentWaits();
+}
+
 std::size_t WorkQueue::Depth() const {
   std::lock_guard lock(mutex_);
   return core_.Depth();

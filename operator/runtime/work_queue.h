@@ -43,6 +43,7 @@ class WorkQueueCore {
   void Finish(const std::string& key, const Outcome& outcome, MonoMs now);
   bool HasPending(const std::string& key) const { return dirty_.count(key) > 0; }
   bool HasUrgent(const std::string& key) const { return urgent_.count(key) > 0; }
+  bool UrgentWaits() const { return !urgent_queue_.empty(); }
   std::size_t Depth() const { return urgent_queue_.size() + queue_.size(); }
   // When the next delayed key is due; -1: none.
   MonoMs NextDue() const;
@@ -73,6 +74,7 @@ class WorkQueue {
   void Finish(const std::string& key, const Outcome& outcome);
   bool HasPending(const std::string& key) const;
   bool HasUrgent(const std::string& key) const;
+  bool UrgentWaits() const;  // any key that no worker has taken yet
   std::size_t Depth() const;
 
  private:

@@ -10,6 +10,7 @@ const char* const kOperatorStates[] = {
     "leaderships ended: the lease was taken",
     "operator crashes at rest",
     "operator crashes inside a round",
+    "gave way to another group",
     "paused leader, at rest",
     "paused leader, inside a round",
     "paused leader resumed, another leads",

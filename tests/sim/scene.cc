@@ -23,6 +23,7 @@ Scene::Scene(std::uint64_t seed, const SceneOptions& options)
       checker_(&world_, &network_, &engines_, &server_),
       cluster_(&world_, &network_, &engines_, &server_, OptionsOf(options.plan, &checker_)),
       clients_(&world_, &network_, &engines_, &server_, &checker_) {
+  if (options.neighbours && seed % 4 == 0) faults_.others_first = 0.5;
   for (const char* zone : {"a", "b", "c"}) {
     cluster_.AddNode(std::string("node-") + zone, std::string("zone-") + zone);
     clients_.AddNode(std::string("node-") + zone);

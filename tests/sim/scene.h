@@ -19,6 +19,7 @@ namespace regroup::sim {
 struct SceneOptions {
   model::PlanOptions plan;
   bool print_trace = false;
+  bool neighbours = false;   // in one seed of four other groups fail, too
   bool old_records = false;  // the API server's store may be set back past a change of the record
 };
 

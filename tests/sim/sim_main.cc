@@ -115,6 +115,7 @@ bool ParseValue(const std::string& flag, const std::string& value, Arguments* ar
 }
 
 bool Parse(int argc, char** argv, Arguments* arguments) {
+  arguments->options.neighbours = true;
   for (int i = 1; i < argc; ++i) {
     const std::string flag = argv[i];
     if (flag == "--trace") {

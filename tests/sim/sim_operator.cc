@@ -85,6 +85,12 @@ void SimOperator::Start() {
   ports.interrupted = [queue = &process_->queue](const std::string& key) {
     return queue->HasUrgent(key);
   };
+  // By a generator of its own: without such a neighbour a seed's schedule is as it was.
+  ports.others_first = [this, rng = std::make_shared<Rng>(process_->id)] {
+    const bool wait = faults_->others_first > 0 && rng->Chance(faults_->others_first);
+    if (wait) checker_->Count("gave way to another group");
+    return wait;
+  };
   ports.rewound = [this] { Rewound(); };
   reconcile::Options options;
   options.catalogue = SimCatalogue();

@@ -28,6 +28,7 @@ struct OperatorFaults {
   double crash_after_step = 0;
   double pause_after_step = 0;          // a long stop with the rest of the round still to do
   bool pauses_outlive_lease = false;
+  double others_first = 0;              // other groups fail, too, and their passes are urgent
 };
 
 // What happens to a leader after exactly one of its steps, for the systematic runs.

@@ -58,5 +58,67 @@ TEST(Remember, AReplicaThatIsFencedKeepsServing) {
   EXPECT_TRUE(AfterFence(false, false).demoted_at.empty());
 }
 
+// -- what gives way to other groups ---------------------------------------------------------------
+
+model::Plan PlanWith(const model::Effect& effect) {
+  model::Plan plan;
+  plan.effects.push_back(effect);
+  return plan;
+}
+
+model::Effect Engine(model::EngineChange change) {
+  model::EngineEffect effect;
+  effect.change = change;
+  return effect;
+}
+
+TEST(IsPressing, WhatClientsWaitFor) {
+  using model::EngineChange;
+  const model::NodeGroupRecord rest;
+  for (const EngineChange change : {EngineChange::kFence, EngineChange::kDetach,
+                                    EngineChange::kPromote, EngineChange::kGuardOff,
+                                    EngineChange::kShutdown}) {
+    EXPECT_TRUE(IsPressing(rest, PlanWith(Engine(change)))) << static_cast<int>(change);
+  }
+  for (const model::SliceKind kind : {model::SliceKind::kPrimary, model::SliceKind::kReader}) {
+    EXPECT_TRUE(IsPressing(rest, PlanWith(model::WriteSlice{kind, 2, "7", {}})));
+  }
+  EXPECT_TRUE(IsPressing(rest, PlanWith(model::DeleteMember{})));
+}
+
+TEST(IsPressing, WhatTheyDoNotNotice) {
+  using model::EngineChange;
+  const model::NodeGroupRecord rest;
+  EXPECT_FALSE(IsPressing(rest, {}));
+  for (const EngineChange change : {EngineChange::kFollow, EngineChange::kGuardOn,
+                                    EngineChange::kCutClients, EngineChange::kSetConfig,
+                                    EngineChange::kSetAcl}) {
+    EXPECT_FALSE(IsPressing(rest, PlanWith(Engine(change)))) << static_cast<int>(change);
+  }
+  EXPECT_FALSE(IsPressing(rest, PlanWith(model::EmitEvent{})));
+  EXPECT_FALSE(IsPressing(rest, PlanWith(model::LabelRole{})));
+  EXPECT_FALSE(IsPressing(rest, PlanWith(model::CreateMember{})));
+}
+
+// A change of the primary is pressing from its first record to its last but one; its end is not.
+TEST(IsPressing, ARecordThatBeginsAChangeOrGoesOnWithIt) {
+  model::NodeGroupRecord rest;
+  model::NodeGroupRecord begun = rest;
+  begun.transition = model::Transition{};
+  begun.transition->id = "2";
+  begun.transition->stage = model::Stage::kSwitching;
+  model::NodeGroupRecord next = begun;
+  next.transition->stage = model::Stage::kReturning;
+  model::Plan plan;
+  plan.record = begun;
+  EXPECT_TRUE(IsPressing(rest, plan));
+  plan.record = next;
+  EXPECT_TRUE(IsPressing(begun, plan));
+  plan.record = rest;
+  EXPECT_FALSE(IsPressing(begun, plan));
+  plan.record = begun;
+  EXPECT_FALSE(IsPressing(begun, plan));
+}
+
 }  // namespace
 }  // namespace regroup::reconcile

@@ -52,7 +52,23 @@ TEST(QueueCore, UrgentComesFirst) {
   core.Add("c", Priority::kUrgent);
   core.Add("d", Priority::kUrgent);
   core.Add("c", Priority::kNormal);
+  EXPECT_TRUE(core.UrgentWaits());
   EXPECT_EQ(Drain(core), "cdab");
+}
+
+// One that a worker has taken, or that only waits for its own pass to end, keeps nobody back.
+TEST(QueueCore, UrgentWaitsForAWorker) {
+  WorkQueueCore core(1);
+  core.Add("a", Priority::kNormal);
+  EXPECT_FALSE(core.UrgentWaits());
+  core.Add("a", Priority::kUrgent);
+  EXPECT_TRUE(core.UrgentWaits());
+  EXPECT_EQ(Next(core), "a");
+  EXPECT_FALSE(core.UrgentWaits());
+  core.Add("a", Priority::kUrgent);
+  EXPECT_FALSE(core.UrgentWaits());
+  core.Done("a");
+  EXPECT_TRUE(core.UrgentWaits());
 }
 
 TEST(QueueCore, APassThatIsUrgentGoesOnBeforeTheRest) {
