@@ -89,8 +89,8 @@ Round::Round(const Ports& ports, const Options& options, GroupState& state, mode
   if (!engine_.empty() || hand_over_) phase_ = Phase::kPrepare;
   else if (plan_.record) phase_ = Phase::kAuthority;
   else if (!objects_.empty()) phase_ = Phase::kObjects;
-  // Many groups fail at once, and the end of one failover is several writes of the API server, while
-  // other groups' clients still wait for theirs.
+  // Where many groups fail at once, the end of one failover is several writes of the API server,
+  // while other groups' clients still wait for theirs.
   yielded_ = any_effect() && !IsPressing(seen_.group.record, plan_) && ports_.others_first &&
              ports_.others_first();
   if (yielded_) phase_ = Phase::kOver;
