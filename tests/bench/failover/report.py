@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from statistics import median
-from typing import Iterable, Sequence
+from typing import Callable, Iterable, Sequence
 
 from results import Result
 from stats import Spread, ratio, spread
@@ -32,6 +32,10 @@ class Group:
     @property
     def write(self) -> Spread | None:
         return spread([one.write_gap_ms for one in self.rounds])
+
+    @property
+    def kept(self) -> Spread | None:
+        return spread([one.kept_gap_ms for one in self.rounds if one.kept_gap_ms is not None])
 
     @property
     def read(self) -> Spread | None:
@@ -95,16 +99,24 @@ def home_of(groups: Sequence[Group], one: Group) -> Group | None:
                  and other.data_gb == one.data_gb), None)
 
 
-def ratio_words(groups: Sequence[Group], one: Group) -> str:
+def ratio_words(groups: Sequence[Group], one: Group,
+                of: Callable[[Group], Spread | None] = lambda group: group.write) -> str:
     home = home_of(groups, one)
-    if one.system == HOME or home is None or home.write is None or one.write is None:
+    ours = of(home) if home is not None else None
+    theirs = of(one)
+    if one.system == HOME or ours is None or theirs is None:
         return ""
-    found = ratio(one.write.median, home.write.median)
+    found = ratio(theirs.median, ours.median)
     return "" if found is None else f"{found:.1f}×" if found < 10 else f"{found:.0f}×"
 
 
+def kept_ratio_words(groups: Sequence[Group], one: Group) -> str:
+    return ratio_words(groups, one, lambda group: group.kept)
+
+
 HEAD = ["fault", "system", "rounds", "write gap, median", "p99", "worst", "to Regroup",
-        "read gap, median", "worst", "lost", "two writers"]
+        "gap of kept writes, median", "to Regroup", "read gap, median", "worst", "lost",
+        "two writers"]
 
 
 def cells(groups: Sequence[Group], one: Group) -> list[str]:
@@ -118,9 +130,10 @@ def cells(groups: Sequence[Group], one: Group) -> list[str]:
     wiped = sum(1 for result in one.rounds if result.missing)
     if wiped:
         lost += f"; set gone {wiped}×"
+    kept = time_words(one.kept.median) if one.kept else ""
     return begin + [time_words(write.median), time_words(write.p99), time_words(write.worst),
-                    ratio_words(groups, one), time_words(read.median), time_words(read.worst),
-                    lost, writers]
+                    ratio_words(groups, one), kept, kept_ratio_words(groups, one),
+                    time_words(read.median), time_words(read.worst), lost, writers]
 
 
 def stage_lines(groups: Sequence[Group]) -> list[list[str]]:
@@ -181,8 +194,10 @@ def _ahead(groups: Sequence[Group], one: Group, write: Spread) -> list[tuple[boo
     home = home_of(groups, one)
     if one.system.startswith(HOME) or home is None or home.write is None:
         return []
+    kept = kept_ratio_words(groups, one)
     return [(home.write.median < write.median,
-             f"{ratio_words(groups, one)} Regroup's median write gap (> 1)")]
+             f"{ratio_words(groups, one)} Regroup's median write gap (> 1)"
+             + (f"; between writes that were kept {kept}" if one.lost and kept else ""))]
 
 
 def text_table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

@@ -23,6 +23,7 @@ class Result:
     fault: str
     data_gb: float
     write_gap_ms: float = 0.0
+    kept_gap_ms: float | None = None  # the same without acknowledgements of what was lost
     read_gap_ms: float = 0.0  # of the worst of the reading connections
     read_pool_gap_ms: float = 0.0  # of all of them as one client
     acknowledged: int = 0

@@ -56,7 +56,7 @@ def run_round(system: System, strike: Strike, operator: Operator) -> Result:
     _figures(result, fault_at, writer, readers, observer, scene)
     system.rest()
     strike.judge(scene, result, fault_at, observer.log(), system.primary())
-    _read_back(result, system, writer.logs()[0])
+    _read_back(result, system, writer.logs()[0], fault_at)
     return result
 
 
@@ -91,10 +91,12 @@ def _figures(result: Result, fault_at: float, writer: LoopProcess, readers: Loop
         raise RuntimeError("the client wrote nothing before the fault: the round shows nothing")
 
 
-def _read_back(result: Result, system: System, log: WriteLog) -> None:
+def _read_back(result: Result, system: System, log: WriteLog, fault_at: float) -> None:
     """From the surviving primary itself, not by way of any endpoint."""
     host = system.primary().address
-    result.lost = len(lost_writes(log, host, PORT))
+    lost = lost_writes(log, host, PORT)
+    result.lost = len(lost)
+    result.kept_gap_ms = stats.kept_gap_ms(log, lost, fault_at, log.stopped)
     result.missing = dataset.missing(host, system.data_gb)
     dataset.sweep(host, log.prefix, max(number for _, number in log.acks) + 1000)
     if result.missing:

@@ -35,6 +35,15 @@ def gap_ms(log: WriteLog, fault_at: float, until: float) -> float:
     return log.longest_gap_ms(fault_at - 0.01, until)
 
 
+def kept_gap_ms(log: WriteLog, lost: Sequence[tuple[float, int]], fault_at: float,
+                until: float) -> float:
+    """The same between writes that survived: what is lost afterwards was never served."""
+    gone = set(lost)
+    kept = [ack for ack in log.acks if ack not in gone]
+    return gap_ms(WriteLog(log.prefix, kept, log.failures, log.started, log.stopped), fault_at,
+                  until)
+
+
 def pooled(logs: Sequence[WriteLog]) -> WriteLog:
     """Several connections as one client that takes whichever answers."""
     return WriteLog("pool", sorted(ack for log in logs for ack in log.acks),

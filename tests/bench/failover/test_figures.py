@@ -116,8 +116,8 @@ def test_rows_are_in_order_and_compared_with_regroup() -> None:
         (0, "kill", "regroup"), (0, "kill", "sentinel"), (0, "kill", "role-label"),
         (0, "planned", "regroup"), (0, "planned", "role-label"), (1, "kill", "regroup")]
     first, second, third = (report.cells(groups, one) for one in groups[:3])
-    assert first == ["process kill", "Regroup", "3", "90 ms", "250 ms", "250 ms", "", "9 ms",
-                     "25 ms", "0", "0"]
+    assert first == ["process kill", "Regroup", "3", "90 ms", "250 ms", "250 ms", "", "", "",
+                     "9 ms", "25 ms", "0", "0"]
     assert second[3:7] == ["2,200 ms", "2,400 ms", "2,400 ms", "24×"]
     assert third[6] == "12×" and third[-2:] == ["7 of 1,000", "0.4 s"]
     assert report.cells(groups, groups[4])[2:4] == ["0 (1 broken)", "-"]
@@ -138,6 +138,18 @@ def test_bars_are_judged() -> None:
     behind = [*rounds("regroup", "power", 6000), *rounds("sentinel", "power", 3000)]
     assert any(line.startswith("MISSED: Sentinel") for line in
                report.verdicts(report.grouped(behind)))
+
+
+def test_what_is_lost_closes_no_gap() -> None:
+    acks = [(1.0, 1), (1.1, 2), (1.2, 3), (2.5, 4), (2.6, 5)]
+    log = WriteLog("a", acks, [], 0.5, 3.0)
+    assert stats.gap_ms(log, 1.05, 3.0) == pytest.approx(1300)
+    assert stats.kept_gap_ms(log, [], 1.05, 3.0) == pytest.approx(1300)
+    assert stats.kept_gap_ms(log, acks[1:3], 1.05, 3.0) == pytest.approx(1500)
+    groups = report.grouped([*rounds("regroup", "planned", 50, kept_gap_ms=50.0),
+                             *rounds("sentinel", "planned", 10, kept_gap_ms=1000.0, lost=480)])
+    assert report.cells(groups, groups[1])[6:9] == ["0.2×", "1,000 ms", "20×"]
+    assert report.verdicts(groups)[-1].endswith("(> 1); between writes that were kept 20×")
 
 
 def test_a_wiped_set_is_told() -> None:
