@@ -108,7 +108,11 @@ bool ReplicasAgree(const Observed& seen, const Member& primary) {
   bool anyone = false;
   for (const Member& member : seen.members) {
     if (member.uid == primary.uid || !Answers(member)) continue;
-    if (seen.now - member.engine.last_heard > kMissedAnswerMs) continue;
+    if (seen.now - member.engine.last_heard > kMissedAnswerMs) {
+      // We stood still ourselves, and it is asked at this moment: its last word stands until then.
+      if (LinkedTo(primary, member)) return false;
+      continue;
+    }
     anyone = true;
     if (member.engine.facts->fenced()) continue;
     // One that is not recorded as in sync has a say only while its link to this very primary is up.

@@ -28,6 +28,12 @@ std::string GuardTiming(const model::GroupSpec& spec) {
          ConfigLine("min-replicas-max-lag", {Number(spec.failover.write_guard_lag_seconds)});
 }
 
+// A script has to say -BUSY before its silence would count as a hang, also in a process that no
+// operator has reached yet.
+std::string ScriptLimit(const model::GroupSpec& spec) {
+  return Number(std::min(kScriptMsMax, spec.failover.unresponsive_after_ms / 2));
+}
+
 std::string Replication(const model::Resolved& resolved) {
   const std::int64_t backlog = std::max<std::int64_t>(64 * kMiB, resolved.maxmemory_bytes / 100);
   const std::int64_t buffer = std::max<std::int64_t>(256 * kMiB, resolved.maxmemory_bytes / 10);
@@ -62,6 +68,7 @@ std::string RedisConf(const model::Group& group, const model::Resolved& resolved
   text += Fenced() + GuardTiming(spec) + Replication(resolved) + Persistence(spec);
   text += ConfigLine("maxmemory", {Number(resolved.maxmemory_bytes)});
   text += ConfigLine("maxmemory-policy", {"volatile-lru"});
+  text += ConfigLine("lua-time-limit", {ScriptLimit(spec)});
   // Only what needs a restart stands in the file. The rest is set live, where a value that this
   // build of the engine refuses is an error to read; in the file no new member would start.
   for (const auto& [name, value] : spec.parameters) {
@@ -100,9 +107,7 @@ std::map<std::string, std::string> LiveParameters(const model::Group& group,
   live["maxmemory"] = Number(resolved.maxmemory_bytes);
   live["min-replicas-max-lag"] = Number(group.spec.failover.write_guard_lag_seconds);
   live["maxmemory-policy"] = "volatile-lru";
-  // A script has to say -BUSY before its silence would count as a hang.
-  live["lua-time-limit"] =
-      Number(std::min(kScriptMsMax, group.spec.failover.unresponsive_after_ms / 2));
+  live["lua-time-limit"] = ScriptLimit(group.spec);
   for (const auto& [name, value] : group.spec.parameters) {
     const model::ParameterRule* rule =
         model::FindParameter(group.spec.engine, group.spec.engine_version, name);

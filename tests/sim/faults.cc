@@ -7,6 +7,12 @@
 
 namespace regroup::sim {
 
+namespace {
+
+constexpr int kAppliesInCalm = 20;  // a minute
+
+}  // namespace
+
 void FaultScene::DrawSwarm() {
   kinds_ = {{"engine killed", &FaultScene::KillEngine, false},
             {"all engines killed", &FaultScene::KillAll, false},
@@ -112,6 +118,7 @@ void FaultScene::StopFaults() {
     one->LeadAnyway(false);
     one->ResetHungWatches();
   }
+  if (made_anew_) KeepApplied(kAppliesInCalm);
 }
 
 Engine* FaultScene::Victim() {
@@ -386,11 +393,19 @@ void FaultScene::EditLabel() {
 // Deleted and made again under the same name; a human takes the kept volumes away later.
 void FaultScene::MakeAnew() {
   if (network_.IsCut("api") || !spec_.contains("storage") || world_.Chance(0.7)) return;
+  made_anew_ = true;
   if (server_.Delete(group_ref_, {}, -1)) CreateAgain();
+}
+
+// A store that was set back may hold the deletion again, and not what was made after it.
+void FaultScene::KeepApplied(int times) {
+  if (!GroupExists()) CreateGroup(spec_);
+  if (times > 1) world_.After(3000, [this, times] { KeepApplied(times - 1); });
 }
 
 void FaultScene::CreateAgain() {
   world_.After(world_.Between(500, 3000), [this] {
+    if (!faults_on_) return;  // KeepApplied does it from then on
     if (GroupExists()) return CreateAgain();
     CreateGroup(spec_);
     world_.After(world_.Between(3000, 9000), [this] { TakeOldVolumesAway(); });

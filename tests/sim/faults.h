@@ -26,6 +26,7 @@ class FaultScene : public Scene {
   void DrawGroup();
   Json spec_;  // what the group is made with, and what it is to have in the end
   bool wiped_ = false;  // a human destroyed the record
+  bool made_anew_ = false;
   bool faults_on_ = false;
   void HideFromOperators(const std::string& node, bool one_way);
 
@@ -71,6 +72,7 @@ class FaultScene : public Scene {
   bool OperatorsKnowSecret() const;
   void MakeAnew();
   void CreateAgain();
+  void KeepApplied(int times);
   void TakeOldVolumesAway();
   void Cordon(const std::string& node, bool on);
   void CompactApi();

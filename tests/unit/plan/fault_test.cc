@@ -132,6 +132,20 @@ TEST(FaultKind, Gone) {
          w.record().in_sync.pop_back();
        },
        FaultKind::kGone},
+      {"one whose last word is old, with its link up, is asked first",
+       [](World& w) {
+         w.Lose(1, 1500);
+         BothStill(w, 1500);
+         w.engine(3).last_heard = kNow - 1121;
+       },
+       FaultKind::kSuspected},
+      {"with its link down there is nothing to ask",
+       [](World& w) {
+         w.Lose(1, 1500);
+         w.Still(2, 1500).LinkDown(3);
+         w.engine(3).last_heard = kNow - 1121;
+       },
+       FaultKind::kGone},
       {"a replica that is fenced already has no veto",
        [](World& w) { w.Lose(1, 1500); w.Still(2, 1500).Fence(3); }, FaultKind::kGone},
       {"the limit is the spec's",
