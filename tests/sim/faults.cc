@@ -399,7 +399,7 @@ void FaultScene::MakeAnew() {
 
 // A store that was set back may hold the deletion again, and not what was made after it.
 void FaultScene::KeepApplied(int times) {
-  if (!GroupExists()) CreateGroup(spec_);
+  if (!GroupExists()) MakeAndTidy();
   if (times > 1) world_.After(3000, [this, times] { KeepApplied(times - 1); });
 }
 
@@ -407,9 +407,13 @@ void FaultScene::CreateAgain() {
   world_.After(world_.Between(500, 3000), [this] {
     if (!faults_on_) return;  // KeepApplied does it from then on
     if (GroupExists()) return CreateAgain();
-    CreateGroup(spec_);
-    world_.After(world_.Between(3000, 9000), [this] { TakeOldVolumesAway(); });
+    MakeAndTidy();
   });
+}
+
+void FaultScene::MakeAndTidy() {
+  CreateGroup(spec_);
+  world_.After(world_.Between(3000, 9000), [this] { TakeOldVolumesAway(); });
 }
 
 void FaultScene::TakeOldVolumesAway() {

@@ -73,6 +73,7 @@ class FaultScene : public Scene {
   void MakeAnew();
   void CreateAgain();
   void KeepApplied(int times);
+  void MakeAndTidy();
   void TakeOldVolumesAway();
   void Cordon(const std::string& node, bool on);
   void CompactApi();
