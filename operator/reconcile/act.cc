@@ -301,10 +301,6 @@ Result<void> Do(const Stage&, const model::EngineEffect&) {
   return Fail(ErrorCode::kInternal, "engine effects go over the fleet");
 }
 
-}  // namespace
-
-namespace {
-
 bool IsPressing(const model::Effect& effect) {
   if (const auto* engine = std::get_if<model::EngineEffect>(&effect)) {
     switch (engine->change) {

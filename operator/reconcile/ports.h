@@ -25,6 +25,7 @@ struct Ports {
   std::function<bool(const std::string& key)> interrupted;  // something urgent waits; may be empty
   // Other groups' urgent passes wait for a worker; may be empty.
   std::function<bool()> others_first;
+  bool OthersFirst() const { return others_first && others_first(); }
   // The API server's store was found set back to an older state; may be empty. The owner calls
   // Caches::Doubt and has every kind listed again.
   std::function<void()> rewound;

@@ -238,7 +238,7 @@ bool Reconciler::Publish(const Round& round) {
       round.plan().record ? *round.plan().record : round.seen().group.record;
   if (!(stored->record == expected)) return true;
   if (options_.plan.quiet && stored->view == round.plan().view) return true;
-  if (OthersFirst()) return false;
+  if (ports_.OthersFirst()) return false;
   Result<model::Group> written =
       WriteStatus(ports_, *stored, round.plan().view, stored->record);
   if (ports_.failpoint) ports_.failpoint("after-status");
@@ -284,7 +284,7 @@ runtime::Outcome Reconciler::End(const std::string& key, std::unique_ptr<Round> 
   if (round->dropped() && !round->failed()) return {true, 0, urgent};
   state.last_error = round->error();
   // While a transition runs each answer ends a wait, and the view would only stand in the way.
-  const bool later = round->any_effect() && (urgent || OthersFirst());
+  const bool later = round->any_effect() && (urgent || ports_.OthersFirst());
   const bool published = later || round->dropped() || Publish(*round);
   if (round->failed()) return {false, -1};
   if (!published) return {true, kErrorLookMs};

@@ -123,7 +123,6 @@ class Reconciler {
       std::shared_ptr<const model::Group> group, GroupState& state);
   void LogWhy(const Round& round, GroupState& state) const;
   bool Publish(const Round& round);
-  bool OthersFirst() const { return ports_.others_first && ports_.others_first(); }
   void Measure(const Round& round) const;
 
   const Ports ports_;

@@ -91,8 +91,7 @@ Round::Round(const Ports& ports, const Options& options, GroupState& state, mode
   else if (!objects_.empty()) phase_ = Phase::kObjects;
   // Where many groups fail at once, the end of one failover is several writes of the API server,
   // while other groups' clients still wait for theirs.
-  yielded_ = any_effect() && !IsPressing(seen_.group.record, plan_) && ports_.others_first &&
-             ports_.others_first();
+  yielded_ = any_effect() && !IsPressing(seen_.group.record, plan_) && ports_.OthersFirst();
   if (yielded_) phase_ = Phase::kOver;
 }
 
