@@ -5,6 +5,7 @@
 #include "operator/plan/candidate.h"
 #include "operator/plan/cool_down.h"
 #include "operator/plan/endpoints.h"
+#include "operator/plan/fault_kind.h"
 #include "operator/plan/kill_not_wait.h"
 #include "operator/plan/switchover.h"
 #include "operator/plan/test_failover.h"
@@ -347,10 +348,10 @@ void SuspectHeirs(Context& context, const std::string& granted_uid) {
   }
 }
 
-// From when it did not serve: a process that was quiet for longer than a poll before it ended had
-// hung, and was ended by us.
-MonoMs FailedAt(const model::EngineView& engine) {
-  const bool hung = engine.fin_at - engine.last_heard > kMissedAnswerMs;
+// From when it did not serve: a process that was quiet for so long before its end had hung, and was
+// ended by us. One that ends by itself frees its memory first, and is quiet meanwhile.
+MonoMs FailedAt(const model::EngineView& engine, const model::FailoverSpec& limits) {
+  const bool hung = engine.fin_at - engine.last_heard >= HungAfterMs(limits);
   return hung ? engine.last_heard : std::max(engine.last_heard, engine.fin_at);
 }
 
@@ -389,7 +390,7 @@ void Grant(Context& context, const Member& member, std::int64_t offset,
   transition.stage = model::Stage::kPromoting;
   transition.started_wall_ms = context.seen.wall_now;
   if (old_member != nullptr && old_member->engine.last_heard > 0) {
-    const MonoMs failed_at = FailedAt(old_member->engine);
+    const MonoMs failed_at = FailedAt(old_member->engine, context.seen.group.spec.failover);
     transition.detect_ms = std::max<std::int64_t>(context.seen.now - failed_at, 0);
   }
   // Only a fence tells how far the old primary had come.

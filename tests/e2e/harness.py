@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -112,6 +113,8 @@ class Cluster:
         self.local = not context
         self.faults = Faults(self)
         self._proxy: subprocess.Popen | None = None
+        self._proxy_lock = threading.Lock()
+        self._closed = False
         self._port = 0
 
     # -- programs -----------------------------------------------------------------------------
@@ -183,6 +186,13 @@ class Cluster:
             raise
 
     def proxy_port(self) -> int:
+        """From any thread. ConnectionError once closed: a watch that goes on starts no new proxy."""
+        with self._proxy_lock:
+            return self._open_proxy()
+
+    def _open_proxy(self) -> int:
+        if self._closed:
+            raise ConnectionError("the cluster's harness is closed")
         if self._proxy is not None and self._proxy.poll() is None:
             return self._port
         self._proxy = subprocess.Popen(
@@ -197,10 +207,13 @@ class Cluster:
         return self._port
 
     def close(self) -> None:
-        if self._proxy is not None and self._proxy.poll() is None:
-            os.killpg(self._proxy.pid, signal.SIGTERM)  # a session of its own: only our proxy
-            self._proxy.wait(timeout=10)
-        self._proxy = None
+        """For good."""
+        with self._proxy_lock:
+            self._closed = True
+            if self._proxy is not None and self._proxy.poll() is None:
+                os.killpg(self._proxy.pid, signal.SIGTERM)  # a session of its own: only our proxy
+                self._proxy.wait(timeout=10)
+            self._proxy = None
 
     # -- namespaces and events ----------------------------------------------------------------
     def make_namespace(self, name: str) -> None:

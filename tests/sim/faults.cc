@@ -399,7 +399,11 @@ void FaultScene::MakeAnew() {
 
 // A store that was set back may hold the deletion again, and not what was made after it.
 void FaultScene::KeepApplied(int times) {
-  if (!GroupExists()) MakeAndTidy();
+  if (!GroupExists()) {
+    MakeAndTidy();
+  } else if (GroupStays()) {
+    TakeOldVolumesAway();
+  }
   if (times > 1) world_.After(3000, [this, times] { KeepApplied(times - 1); });
 }
 

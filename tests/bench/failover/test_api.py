@@ -58,6 +58,13 @@ def first_pod(made: Json) -> Json:
             "metadata": {**template["metadata"], "name": f"{made['metadata']['name']}-0"}}
 
 
+def test_a_watch_of_a_closed_harness_starts_no_new_proxy() -> None:
+    closed = Cluster()
+    closed.close()
+    with pytest.raises(ConnectionError, match="closed"):
+        closed.proxy_port()
+
+
 def test_objects_and_their_pods_are_taken(cluster: Cluster) -> None:
     sentinel = main.make(cluster, "sentinel", 1)
     assert isinstance(sentinel, SentinelSystem)

@@ -560,6 +560,11 @@ TEST(Detection, CountsFromTheEndOfTheProcessUnlessItHadHungBefore) {
   hung.engine(1).last_heard = kNow - 6000;
   ASSERT_TRUE(hung.Make().record.has_value());
   EXPECT_EQ(hung.Make().record->transition->detect_ms, 6000);
+  World freeing;  // a process of many gigabytes: its sockets close only when its memory is free
+  freeing.Die(1);
+  freeing.engine(1).last_heard = kNow - 1400;
+  ASSERT_TRUE(freeing.Make().record.has_value());
+  EXPECT_EQ(freeing.Make().record->transition->detect_ms, 50);
 }
 
 }  // namespace
