@@ -86,6 +86,8 @@ void MemberLink::OnIdleEnded(Ended how) {
   if (how == Ended::kFin || how == Ended::kReset) {
     const MonoMs now = clock_.Now();
     Tell(Change([&](MemberFacts& facts) { return redis::OnIdleEnded(facts, how, now); }));
+    // The watching connection may have been refused before this end came, which then is no proof.
+    if (!watch_) Poke();
   }
 }
 

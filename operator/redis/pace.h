@@ -51,11 +51,18 @@ inline std::int64_t UntilAskedMs(Pace pace, MonoMs now, std::uint64_t spread,
   return pace == Pace::kRest ? UntilTurnMs(now, spread) : SharedIntervalMs(pace, fast);
 }
 
-// How long until a refused or lost connection is tried again.
+// How long until a connection that was lost or could not be made is tried again; `failures` begins
+// with 1. The first times at once: the kernel closes a killed process' listener last, so an attempt
+// upon the FIN may still be taken and then reset, and a refusal is half of the proof (rule proof).
 inline std::int64_t ReconnectDelayMs(Pace pace, int failures) {
-  if (pace == Pace::kUrgent) return 20;
-  if (pace == Pace::kSuspect) return 50;
-  return failures < 5 ? 100 : failures < 20 ? 300 : 1000;
+  constexpr int kQuick = 5;
+  const std::int64_t rest_ms = failures <= kQuick ? std::int64_t{5} << std::max(failures - 2, 0)
+                               : failures < 20    ? 100
+                               : failures < 40    ? 300
+                                                  : 1000;
+  if (pace == Pace::kUrgent) return std::min<std::int64_t>(rest_ms, 20);
+  if (pace == Pace::kSuspect) return std::min<std::int64_t>(rest_ms, 50);
+  return rest_ms;
 }
 
 }  // namespace regroup::redis

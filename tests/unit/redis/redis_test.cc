@@ -394,9 +394,15 @@ TEST(Pace, AtRestInfoOnceASecondAndNothingElse) {
   EXPECT_EQ(PollIntervalMs(Pace::kRest), 1000);
   EXPECT_EQ(PollIntervalMs(Pace::kSuspect), 100);
   EXPECT_LE(PollIntervalMs(Pace::kUrgent), 50);
-  EXPECT_EQ(ReconnectDelayMs(Pace::kUrgent, 100), 20);
-  EXPECT_EQ(ReconnectDelayMs(Pace::kRest, 0), 100);
-  EXPECT_EQ(ReconnectDelayMs(Pace::kRest, 100), 1000);
+}
+
+TEST(Pace, ALostConnectionIsTriedAgainAtOnceAndThenMoreAndMoreSeldom) {
+  for (const auto& [failures, rest_ms] : std::map<int, int>{
+           {1, 5}, {2, 5}, {3, 10}, {4, 20}, {5, 40}, {6, 100}, {20, 300}, {100, 1000}}) {
+    EXPECT_EQ(ReconnectDelayMs(Pace::kRest, failures), rest_ms) << failures;
+    EXPECT_EQ(ReconnectDelayMs(Pace::kSuspect, failures), std::min(rest_ms, 50)) << failures;
+    EXPECT_EQ(ReconnectDelayMs(Pace::kUrgent, failures), std::min(rest_ms, 20)) << failures;
+  }
 }
 
 std::string Text(const Transaction& transaction) {
