@@ -73,6 +73,7 @@ constexpr Found kFound[] = {
     {"TakenBeforeItsReplicaWasAskedAgain", 24845},
     {"TheStoreHoldsADeletionAgain", 18434},
     {"TheStoreHoldsADeletionAgain2", 39071},
+    {"LookedAtWhileTheRoleMoves", 182},
     {"AKubeletThatCouldNotSayThatItRuns", 4569},
     {"AHolderDeletedByForceBesideAWipedRecord", 12461},
     {"AnEmptyPrimaryOverHoldersOfAnUnknownHistory", 13203},

@@ -14,6 +14,7 @@ constexpr std::int64_t kServedWithinMs = 70'000;
 constexpr std::int64_t kWholeWithinMs = 120'000;
 constexpr std::int64_t kUnderWayMs = 10'000;  // what is being deleted is gone by then
 constexpr std::int64_t kSettleMs = 3'000;
+constexpr std::int64_t kHandOverMs = 1'000;  // the role may just be moving, as the spec wishes
 // Settings, labels, the primary's container; and a vanished pod counts as dead after 45 s.
 constexpr std::int64_t kSettleToRestMs = 60'000;
 constexpr std::int64_t kMinuteMs = 60'000;
@@ -59,7 +60,7 @@ SeedResult Run::Go() {
   if (result.served) result.served_after_ms = world_.Now() - calm;
   result.whole = RunUntil(calm + kWholeWithinMs, whole);
   RunFor(kSettleMs);
-  result.served = result.served && IsServed();
+  result.served = result.served && RunUntil(world_.Now() + kHandOverMs, served);
   result.needs_human = !(result.served && result.whole) && !checker_.Stalled().empty();
   if (result.needs_human) checker_.Count("waits for a human: " + checker_.Stalled());
   if (!result.served && !result.needs_human) checker_.Fault("L1", "not served in 70 s of calm");
@@ -85,7 +86,8 @@ void Run::StayCalm() {
                                   : world_.Between(10'000, 40'000);
   const MonoMs known = checker_.edited_at() == 0 ? 0 : checker_.edited_at() + kHungWatchMs;
   RunFor(std::max(kSettleToRestMs, known - world_.Now()));
-  if (!IsServed()) checker_.Fault("L1", "it was whole, and does not serve any more");
+  const bool serves = RunUntil(world_.Now() + kHandOverMs, [this] { return IsServed(); });
+  if (!serves) checker_.Fault("L1", "it was whole, and does not serve any more");
   // Whoever destroys the record also destroys whose clients were still to be cut off.
   if (!wiped_) clients_.CheckNobodyIsStuck(kStuckMs);
   // An operator that its members do not let in repairs nothing, and says so.
