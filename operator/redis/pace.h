@@ -57,8 +57,8 @@ inline std::int64_t UntilAskedMs(Pace pace, MonoMs now, std::uint64_t spread,
 inline std::int64_t ReconnectDelayMs(Pace pace, int failures) {
   constexpr int kQuick = 5;
   const std::int64_t rest_ms = failures <= kQuick ? std::int64_t{5} << std::max(failures - 2, 0)
-                               : failures < 20    ? 100
-                               : failures < 40    ? 300
+                               : failures < 10    ? 100
+                               : failures < 25    ? 300
                                                   : 1000;
   if (pace == Pace::kUrgent) return std::min<std::int64_t>(rest_ms, 20);
   if (pace == Pace::kSuspect) return std::min<std::int64_t>(rest_ms, 50);
