@@ -2,7 +2,6 @@
 // sockets is a matter of microseconds with a real one (tests/contract/fleet_test.cc), so a listener
 // plays it here.
 #include <array>
-#include <chrono>
 #include <functional>
 #include <future>
 #include <string>
@@ -11,18 +10,14 @@
 #include <asio.hpp>
 #include <gtest/gtest.h>
 
-#include "operator/redis/asio_fleet.h"
+#include "tests/contract/watched_fleet.h"
 
 namespace regroup::redis {
 namespace {
 
 using Tcp = asio::ip::tcp;
 
-constexpr char kGroup[] = "default/web-cache";
-constexpr char kUid[] = "uid-1";
 constexpr std::int64_t kAtOnceMs = 60;  // far less than the next turn of a member at rest
-
-void Sleep(int ms) { std::this_thread::sleep_for(std::chrono::milliseconds(ms)); }
 
 void Answer(Tcp::socket& socket, const std::string& reply) {
   std::array<char, 1024> question;
@@ -67,44 +62,21 @@ class Listener {
   std::thread thread_;
 };
 
-class EndingTest : public testing::Test {
+class EndingTest : public WatchedFleet {
  protected:
-  EndingTest()
-      : fleet_(io_, clock_, [](const auto&, bool) {}, 1), work_(asio::make_work_guard(io_)),
-        thread_([this] { io_.run(); }) {
-    fleet_.SetTargets(kGroup, {"watch", "secret", "operator", "secret", false, ""},
-                      {{kUid, "127.0.0.1", listener_.port()}});
-  }
-  ~EndingTest() override {
-    fleet_.Stop();
-    work_.reset();
-    thread_.join();
-  }
-  bool Until(const std::function<bool(const MemberFacts&)>& holds) {
-    for (int i = 0; i < 2500; ++i, Sleep(2)) {
-      if (holds(Facts())) return true;
-    }
-    return false;
-  }
-  MemberFacts Facts() { return fleet_.Facts(kGroup)[kUid]; }
+  EndingTest() { Watch({"watch", "secret", "operator", "secret", false, ""}, listener_.port()); }
 
   // How long after the FIN the refusal was heard; -1: never.
   std::int64_t ProofMs(Listener::Script script) {
     const bool known = Until([](const MemberFacts& facts) { return facts.info.has_value(); });
-    Sleep(100);  // the idle connection is made
-    listener_.End(std::move(script));
+    listener_.End(std::move(script));  // once it has the idle connection
     const bool proven = known && Until([](const MemberFacts& facts) {
       return facts.fin_at > 0 && facts.refused_at >= facts.fin_at;
     });
     return proven ? Facts().refused_at - Facts().fin_at : -1;
   }
 
-  SystemClock clock_;
-  asio::io_context io_{1};
   Listener listener_;
-  AsioFleet fleet_;
-  asio::executor_work_guard<asio::io_context::executor_type> work_;
-  std::thread thread_;
 };
 
 TEST_F(EndingTest, AnAttemptThatTheListenerStillTookIsMadeAgainAtOnce) {
@@ -124,7 +96,7 @@ TEST_F(EndingTest, ARefusalThatCameBeforeTheEndIsAskedForAgainAtOnce) {
   const std::int64_t proof_ms = ProofMs([](auto& acceptor, auto& watch, auto& idle) {
     acceptor.close();
     watch.close();
-    Sleep(110);
+    SleepMs(110);
     idle.close();
   });
   EXPECT_GE(proof_ms, 0);

@@ -4,25 +4,17 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <chrono>
-#include <cstdio>
 #include <fstream>
-#include <functional>
-#include <memory>
-#include <thread>
+#include <string>
 
 #include <gtest/gtest.h>
 
-#include "operator/redis/asio_fleet.h"
 #include "operator/redis/commands.h"
 #include "operator/render/acl.h"
+#include "tests/contract/watched_fleet.h"
 
 namespace regroup::redis {
 namespace {
-
-constexpr char kGroup[] = "default/web-cache";
-constexpr char kUid[] = "uid-1";
-constexpr int kWaitMs = 5000;
 
 // One engine on a loopback port, born fenced, with the group's users.
 class EngineProcess {
@@ -74,31 +66,10 @@ class EngineProcess {
   render::GroupSecrets secrets_;
 };
 
-class FleetTest : public testing::Test {
+class FleetTest : public WatchedFleet {
  protected:
-  FleetTest()
-      : engine_(21000 + static_cast<int>(getpid() % 2000)),
-        fleet_(io_, clock_, [this](const auto&, bool urgent) { urgent_ = urgent_ || urgent; }, 1),
-        work_(asio::make_work_guard(io_)), thread_([this] { io_.run(); }) {
-    Watch(engine_.credentials());
-  }
-  ~FleetTest() override {
-    // Orderly: once the fleet has stopped nothing keeps the context busy, and it ends by itself.
-    fleet_.Stop();
-    work_.reset();
-    thread_.join();
-  }
-  void Watch(const Credentials& credentials) {
-    fleet_.SetTargets(kGroup, credentials, {{kUid, "127.0.0.1", engine_.port()}});
-  }
-  MemberFacts Facts() { return fleet_.Facts(kGroup)[kUid]; }
-  bool Until(const std::function<bool(const MemberFacts&)>& holds) {
-    const MonoMs end = clock_.Now() + kWaitMs;
-    while (clock_.Now() < end) {
-      if (holds(Facts())) return true;
-      std::this_thread::sleep_for(std::chrono::milliseconds(2));
-    }
-    return false;
+  FleetTest() : engine_(21000 + static_cast<int>(getpid() % 2000)) {
+    Watch(engine_.credentials(), engine_.port());
   }
   bool Answering() {
     return Until([](const MemberFacts& facts) {
@@ -120,13 +91,7 @@ class FleetTest : public testing::Test {
     return Promote(render::kOperatorUser, render::kReplicationUser);
   }
 
-  SystemClock clock_;
-  asio::io_context io_{1};
   EngineProcess engine_;
-  std::atomic<bool> urgent_{false};
-  AsioFleet fleet_;
-  asio::executor_work_guard<asio::io_context::executor_type> work_;
-  std::thread thread_;
 };
 
 TEST_F(FleetTest, SeesABornFencedEngine) {
@@ -163,7 +128,7 @@ TEST_F(FleetTest, AnotherProcessAtThatAddressIsRefused) {
 TEST_F(FleetTest, AKilledProcessIsProvenByFinAndRefusal) {
   ASSERT_TRUE(Answering());
   const std::string run_id = Facts().info->run_id;
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));  // the idle connection is made
+  SleepMs(100);  // the idle connection is made
   urgent_ = false;
   const MonoMs killed = clock_.Now();
   engine_.End(SIGKILL);
@@ -220,7 +185,7 @@ TEST_F(FleetTest, AWrongPasswordIsDenied) {
   ASSERT_TRUE(Answering());
   Credentials wrong = engine_.credentials();
   wrong.watch_password = "another group's";
-  Watch(wrong);
+  Watch(wrong, engine_.port());
   EXPECT_TRUE(Until([](const MemberFacts& facts) { return facts.reach == Reach::kDenied; }));
 }
 
@@ -232,7 +197,7 @@ TEST_F(FleetTest, ASessionIsWorthNothingOnceItIsDropped) {
   const auto reply =
       fleet_.Execute(kGroup, {{*session, "", Promotion(), false}}, 1000)[0];
   ASSERT_FALSE(reply.has_value());
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  SleepMs(50);
   EXPECT_FALSE(Facts().info->is_primary);
 }
 
@@ -241,7 +206,7 @@ TEST_F(FleetTest, TheWatchingUserCannotChangeAnything) {
   Credentials watching = engine_.credentials();
   watching.control_user = watching.watch_user;
   watching.control_password = watching.watch_password;
-  Watch(watching);
+  Watch(watching, engine_.port());
   ASSERT_TRUE(Answering());
   const auto reply = Do(Promotion(), "");
   const bool refused =
