@@ -250,7 +250,7 @@ def main() -> int:
         changed = threading.Event()
         pods = Pods(cluster, args.namespace, args.app, changed.set)
         controller = Controller(pods, changed, args.log)
-        threading.Thread(target=lambda: _run(controller), daemon=True).start()
+        threading.Thread(target=lambda: _run(controller, cluster), daemon=True).start()
         print("started", flush=True)
         for line in sys.stdin:  # its end is the end of the bench
             verb, _, name = line.strip().partition(" ")
@@ -261,12 +261,13 @@ def main() -> int:
     return 0
 
 
-def _run(controller: Controller) -> None:
+def _run(controller: Controller, cluster: Cluster) -> None:
     """A bug must not look like a slow failover."""
     try:
         controller.run()
     except BaseException:
         traceback.print_exc()
+        cluster.close()  # nothing else is run on the way out
         os._exit(1)
 
 
