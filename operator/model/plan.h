@@ -59,6 +59,7 @@ struct DeleteMember {
   // Whose pod must stay for it, by a live read: a hung primary is ended only for an heir. "": none.
   std::string heir_name{};
   std::string heir_uid{};
+  MonoMs not_after = 0;  // what it rests on is too old from then on; 0: it does not age
 };
 
 struct ApplyOwned {
@@ -115,6 +116,7 @@ struct LivePod {
 
 struct Plan {
   std::vector<LivePod> confirm;           // before record and engines; else the round drops
+  bool confirm_all = false;               // likewise: the group's pods are the ones planned with
   std::optional<NodeGroupRecord> record;  // CAS before the effects; a lost CAS drops the round
   std::vector<Effect> effects;
   GroupView view;                         // published last, and only when it differs

@@ -52,6 +52,7 @@ struct Survey {
   int writers = 0;
   int holders = 0;
   std::string names;  // of those that write or hold
+  bool never_ran = false;  // one of them is not waited for
 };
 
 Survey Look(const Context& context) {
@@ -60,6 +61,7 @@ Survey Look(const Context& context) {
   for (const Member& member : context.seen.members) {
     if (!Answers(member)) {
       if (MayHold(context, member)) survey.waiting_for = member.name;
+      survey.never_ran = survey.never_ran || NeverRan(context, member);
       continue;
     }
     ++survey.answering;
@@ -157,7 +159,10 @@ void PlanBootstrap(Context& context) {
                                                     : FirstMember(context.seen, false);
   if (chosen == nullptr) return;
   const bool adopted = survey.writer != nullptr || survey.holder != nullptr;
-  if ((adopted || context.newest_epoch() > 0) && ClaimOthers(context, *chosen)) return;
+  const bool had_record = adopted || context.newest_epoch() > 0;
+  if (had_record && ClaimOthers(context, *chosen)) return;
+  // A watch that has been silent for a while lacks members, and what became of the others.
+  context.plan.confirm_all = had_record || survey.never_ran;
   Begin(context, *chosen, adopted ? "Adopted" : "FirstPrimary");
   if (adopted) {
     context.Do(model::EmitEvent{true, "Adopted", chosen->name +

@@ -143,7 +143,7 @@ void PlanServed(Context& context, const Member& primary) {
   PlanInSync(context, primary);
   PlanRecovered(context);
   PlanFarewells(context);
-  PlanRemoval(context);
+  PlanRemoval(context, primary);
   PlanReaderSlice(context);
   PlanOldClients(context);
   PlanSettings(context);

@@ -13,6 +13,7 @@ using model::Observed;
 namespace {
 
 constexpr std::int64_t kFreshAnswerMs = 1500;
+constexpr std::int64_t kRemovalMs = 2000;  // after the primary's answer that a removal rests on
 
 bool CrashLoops(const Member& member) {
   return member.pod->waiting_reason == "CrashLoopBackOff";
@@ -256,7 +257,7 @@ void PickLeaving(Context& context, const Member& primary) {
   if (least != nullptr) context.leaving_uid = least->uid;
 }
 
-void PlanRemoval(Context& context) {
+void PlanRemoval(Context& context, const Member& primary) {
   const Member* leaving = context.seen.FindMember(context.leaving_uid);
   if (context.leaving_uid.empty() || leaving == nullptr) return;
   const bool let_go = !InSyncRecorded(context.record(), *leaving);
@@ -276,8 +277,11 @@ void PlanRemoval(Context& context) {
     context.LookAgain(50);
     return;
   }
-  context.Do(model::DeleteMember{leaving->name, leaving->uid, leaving->pod->resource_version, -1,
-                                 "the group has one member too many"});
+  model::DeleteMember removal{leaving->name, leaving->uid, leaving->pod->resource_version, -1,
+                              "the group has one member too many"};
+  // A leader that stands still in its round would remove the last holder of a primary that died.
+  if (context.options.removal) removal.not_after = primary.engine.last_heard + kRemovalMs;
+  context.Do(removal);
   context.Say("remove " + leaving->name);
 }
 

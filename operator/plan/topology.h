@@ -23,6 +23,6 @@ void PlanCreation(Context& context);
 // One member too many: names the least useful one in context.leaving_uid, never the primary.
 void PickLeaving(Context& context, const model::Member& primary);
 // Takes the leaving member away: out of sync first, then detached, then deleted.
-void PlanRemoval(Context& context);
+void PlanRemoval(Context& context, const model::Member& primary);
 
 }  // namespace regroup::plan

@@ -19,6 +19,7 @@ namespace {
 constexpr std::int64_t kAuthAgeMs = 60'000;
 constexpr std::int64_t kAuthRetryMs = 2'000;
 constexpr std::int64_t kErrorLookMs = 250;
+constexpr std::int64_t kPartedMs = 60'000;  // kube-proxies know of it by then
 
 redis::Pace PaceOf(model::Attention attention) {
   switch (attention) {
@@ -40,6 +41,10 @@ GroupState& Reconciler::StateOf(const std::string& key) {
   if (state == nullptr) {
     state = std::make_unique<GroupState>();
     state->memory.leading_since = leading_since_;
+    const auto parted = parted_.find(key);
+    if (parted != parted_.end()) {
+      state->memory.endpoint_left[parted->second.address] = parted->second.at;
+    }
   }
   return *state;
 }
@@ -47,8 +52,14 @@ GroupState& Reconciler::StateOf(const std::string& key) {
 void Reconciler::Forget(const std::string& key) {
   ports_.fleet->SetTargets(key, {}, {});
   if (ports_.metrics != nullptr) ports_.metrics->RemoveGroup(key);
+  const MonoMs now = ports_.clock->Now();
   std::lock_guard lock(mutex_);
-  states_.erase(key);
+  std::erase_if(parted_, [&](const auto& one) { return one.second.at + kPartedMs < now; });
+  const auto known = states_.find(key);
+  if (known == states_.end()) return;
+  const auto& last = known->second->granted_then;
+  if (last && !last->address.empty()) parted_[key] = {last->address, now};
+  states_.erase(known);
 }
 
 void Reconciler::SetTargets(const model::Group& group, const GroupState& state) {
@@ -62,8 +73,12 @@ void Reconciler::SetTargets(const model::Group& group, const GroupState& state) 
 // A human who wipes the status takes the record with it, but not what this operator has seen: who
 // was granted last may take writes, though neither record nor slice names it.
 std::shared_ptr<const model::Group> Reconciler::RecallGrant(
-    std::shared_ptr<const model::Group> group, GroupState& state) {
+    std::shared_ptr<const model::Group> group, GroupState& state, MonoMs now) {
   const bool same = state.granted_of == group->meta.uid;
+  // A group of that name was made anew: kube-proxies that lag lead to the old one's address.
+  if (!same && state.granted_then && !state.granted_then->address.empty()) {
+    state.memory.endpoint_left[state.granted_then->address] = now;
+  }
   if (!same || group->record.epoch >= state.granted_epoch) {
     state.granted_of = group->meta.uid;
     state.granted_epoch = group->record.epoch;
@@ -83,7 +98,7 @@ void Reconciler::Watch(const std::string& key) {
     return;
   }
   GroupState& state = StateOf(key);
-  const auto group = RecallGrant(stored, state);
+  const auto group = RecallGrant(stored, state, ports_.clock->Now());
   LearnPasswords(*ports_.caches, *group, state);
   SetTargets(*group, state);
   ports_.fleet->SetPace(key, redis::Pace::kRest);
@@ -185,7 +200,7 @@ std::unique_ptr<Round> Reconciler::Begin(const std::string& key) {
     return nullptr;
   }
   GroupState& state = StateOf(key);
-  const auto group = RecallGrant(stored, state);
+  const auto group = RecallGrant(stored, state, ports_.clock->Now());
   LearnPasswords(*ports_.caches, *group, state);
   SetTargets(*group, state);
   ReadAuth(*group, state);

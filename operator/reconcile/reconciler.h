@@ -61,6 +61,7 @@ class Round {
 
   void Prepare();
   void Confirm();
+  void ConfirmAll();
   void Authority();
   void Engine();
   void HandOver();
@@ -89,6 +90,7 @@ class Round {
   MonoMs hand_over_since_ = 0;
   std::set<std::string> acknowledged_;    // members whose engine change of this round is done
   std::size_t next_confirm_ = 0;
+  bool confirms_all_ = false;
   std::size_t next_engine_ = 0;
   std::size_t next_object_ = 0;
   bool recorded_ = false;
@@ -120,7 +122,7 @@ class Reconciler {
   void TendMemory(const model::Group& group, GroupState& state);
   // The group as it is stored, or a copy that knows of a younger grant.
   static std::shared_ptr<const model::Group> RecallGrant(
-      std::shared_ptr<const model::Group> group, GroupState& state);
+      std::shared_ptr<const model::Group> group, GroupState& state, MonoMs now);
   void LogWhy(const Round& round, GroupState& state) const;
   bool Publish(const Round& round);
   void Measure(const Round& round) const;
@@ -129,6 +131,11 @@ class Reconciler {
   const Options options_;
   std::mutex mutex_;
   std::map<std::string, std::unique_ptr<GroupState>> states_;
+  struct Parted {
+    std::string address;
+    MonoMs at = 0;
+  };
+  std::map<std::string, Parted> parted_;  // where the endpoints of groups that are gone led to
   MonoMs leading_since_ = 0;
   std::map<std::string, MonoMs> ready_since_;  // nodes; the same for all groups
 };

@@ -8,6 +8,8 @@
 #include "operator/reconcile/record.h"
 #include "operator/redis/commands.h"
 #include "operator/render/acl.h"
+#include "operator/render/objects.h"
+#include "operator/render/observe_objects.h"
 
 namespace regroup::reconcile {
 
@@ -86,6 +88,7 @@ Round::Round(const Ports& ports, const Options& options, GroupState& state, mode
     else if (!engine->after_uid.empty()) hand_over_ = i;
     else engine_.push_back(i);
   }
+  confirms_all_ = plan_.confirm_all;
   if (!engine_.empty() || hand_over_) phase_ = Phase::kPrepare;
   else if (plan_.record) phase_ = Phase::kAuthority;
   else if (!objects_.empty()) phase_ = Phase::kObjects;
@@ -160,12 +163,13 @@ void Round::Prepare() {
 }
 
 Round::Phase Round::AfterPrepare() const {
-  if (next_confirm_ < plan_.confirm.size()) return Phase::kConfirm;
+  if (next_confirm_ < plan_.confirm.size() || confirms_all_) return Phase::kConfirm;
   return RecordsLate() ? Phase::kEngine : Phase::kAuthority;
 }
 
 // A pod that is another now is kept in the caches, and the next plan is made with it.
 void Round::Confirm() {
+  if (next_confirm_ >= plan_.confirm.size()) return ConfirmAll();
   const model::LivePod& pod = plan_.confirm[next_confirm_++];
   const std::string& name_space = seen_.group.meta.namespace_name;
   const Result<Json> live =
@@ -190,6 +194,35 @@ void Round::Confirm() {
   ports_.caches->KeepGone(Watched::kPod, name_space + "/" + pod.name, pod.uid,
                           ports_.clock->Now());
   Drop("the pod of " + pod.name + " is gone");
+}
+
+// A list shows members that a silent watch has never told of, and what became of the others.
+void Round::ConfirmAll() {
+  confirms_all_ = false;
+  kube::ListOptions ours;
+  ours.namespace_name = seen_.group.meta.namespace_name;
+  ours.label_selector = TypeOf(Watched::kPod).label_selector + "," + render::kGroupLabel + "=" +
+                        seen_.group.meta.name;
+  const Result<Json> list = ports_.api->List(TypeOf(Watched::kPod).type, ours, kApiTimeoutMs);
+  if (!list) {
+    Note("list the group's pods", list.error());
+    return Drop("which members there are is not known");
+  }
+  std::map<std::string, std::string> planned;  // their versions by UID
+  for (const model::Member& member : seen_.members) {
+    if (member.pod) planned[member.uid] = member.pod->resource_version;
+  }
+  bool same = true;
+  const Json& pods = Child(*list, "items");
+  for (const Json& pod : pods.is_array() ? pods : Json::array()) {
+    if (render::ParseOwned(pod).group_uid != seen_.group.meta.uid) continue;  // a namesake's
+    ports_.caches->Keep(Watched::kPod, pod, ports_.clock->Now());
+    const auto known = planned.find(Str(At(pod, {"metadata", "uid"})));
+    same = same && known != planned.end() &&
+           known->second == Str(At(pod, {"metadata", "resourceVersion"}));
+  }
+  if (!same) return Drop("the group's pods are not the ones that were planned with");
+  phase_ = AfterPrepare();
 }
 
 // Only without the rule record-first: the engines before the decision.
@@ -347,9 +380,10 @@ void Round::Object() {
     if (++next_object_ >= objects_.size()) Drop("something more urgent happened");
     return;
   }
-  if (std::holds_alternative<model::DeleteMember>(effect) &&
-      !StillRecorded("no authority to delete a member")) {
-    return;
+  const auto* removal = std::get_if<model::DeleteMember>(&effect);
+  if (removal != nullptr && !StillRecorded("no authority to delete a member")) return;
+  if (removal != nullptr && removal->not_after > 0 && ports_.clock->Now() > removal->not_after) {
+    return Drop("the removal of " + removal->name + " rests on an answer that is too old by now");
   }
   Result<void> done = Perform(ports_, options_, seen_, secrets_, effect);
   // A write whose answer was lost may have moved the endpoint, too.

@@ -4,6 +4,7 @@
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 
 namespace regroup::redis {
@@ -24,6 +25,7 @@ Ended Classify(const asio::error_code& error) {
 }
 
 constexpr std::size_t kReadBytes = 16 << 10;  // an INFO in one read
+constexpr std::int64_t kReadFirstMs = 1;      // what has arrived is read within it
 
 }  // namespace
 
@@ -38,16 +40,28 @@ void Connection::Open() {
     asio::post(io_, [self = shared_from_this()] { self->End(Ended::kOther, "bad address"); });
     return;
   }
-  opening_->timer.expires_after(std::chrono::milliseconds(opening_->options.connect_timeout_ms));
-  opening_->timer.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
-    if (cancelled || self->open_) return;
-    // No TCP answer: the host is gone. TCP but no reply: the process hangs.
-    self->End(self->accepted_ ? Ended::kTimeout : Ended::kUnreachable, "no answer in time");
-  });
+  AwaitOpen(opening_->options.connect_timeout_ms);
   socket_.async_connect({address, static_cast<unsigned short>(opening_->options.port)},
                         [self = shared_from_this()](const asio::error_code& failed) {
                           self->OnConnected(failed);
                         });
+}
+
+void Connection::AwaitOpen(std::int64_t timeout_ms) {
+  opening_->timer.expires_after(std::chrono::milliseconds(timeout_ms));
+  opening_->timer.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
+    if (cancelled || self->open_ || self->ended_) return;
+    if (self->HasUnread()) return self->AwaitOpen(kReadFirstMs);
+    // No TCP answer: the host is gone. TCP but no reply: the process hangs.
+    self->End(self->accepted_ ? Ended::kTimeout : Ended::kUnreachable, "no answer in time");
+  });
+}
+
+// This process, or its host, may have stood still: then an answer and its deadline are found at
+// once, and who hangs is told by what did not arrive.
+bool Connection::HasUnread() const {
+  asio::error_code ignored;
+  return accepted_ && socket_.available(ignored) > 0;
 }
 
 void Connection::OnConnected(const asio::error_code& error) {
@@ -100,13 +114,23 @@ void Connection::Send(std::string bytes, std::size_t replies, std::int64_t timeo
     done(Fail(ErrorCode::kUnavailable, "the connection has ended"));
     return;
   }
-  Pending& command = pending_.emplace_back(io_, replies, std::move(done));
-  command.timer.expires_after(std::chrono::milliseconds(timeout_ms));
-  command.timer.async_wait([self = shared_from_this()](const asio::error_code& cancelled) {
-    if (!cancelled) self->End(Ended::kTimeout, "no reply in time");
-  });
+  AwaitReply(pending_.emplace_back(io_, ++last_id_, replies, std::move(done)), timeout_ms);
   out_ += bytes;
   Write();
+}
+
+void Connection::AwaitReply(Pending& command, std::int64_t timeout_ms) {
+  command.timer.expires_after(std::chrono::milliseconds(timeout_ms));
+  command.timer.async_wait([self = shared_from_this(),
+                            id = command.id](const asio::error_code& cancelled) {
+    if (cancelled) return;
+    // One that was answered a moment ago cannot take back that its time was over.
+    const auto owed = std::find_if(self->pending_.begin(), self->pending_.end(),
+                                   [id](const Pending& one) { return one.id == id; });
+    if (owed == self->pending_.end()) return;
+    if (self->HasUnread()) return self->AwaitReply(*owed, kReadFirstMs);
+    self->End(Ended::kTimeout, "no reply in time");
+  });
 }
 
 void Connection::Write() {

@@ -58,14 +58,18 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   struct Pending {
-    Pending(asio::io_context& io, std::size_t count, ReplyFn then)
-        : replies(count), done(std::move(then)), timer(io) {}
+    Pending(asio::io_context& io, std::uint64_t its_id, std::size_t count, ReplyFn then)
+        : id(its_id), replies(count), done(std::move(then)), timer(io) {}
+    std::uint64_t id;
     std::size_t replies;
     std::vector<Reply> got;
     ReplyFn done;
     asio::steady_timer timer;
   };
 
+  void AwaitOpen(std::int64_t timeout_ms);
+  void AwaitReply(Pending& command, std::int64_t timeout_ms);
+  bool HasUnread() const;
   void OnConnected(const asio::error_code& error);
   void Authenticate();
   void StartRead();
@@ -94,6 +98,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string out_;
   std::string writing_;
   std::list<Pending> pending_;
+  std::uint64_t last_id_ = 0;
   bool accepted_ = false;
   bool open_ = false;
   bool ended_ = false;

@@ -141,7 +141,15 @@ void FakeFleet::Ask(const std::string& key, Watched& member) {
     member.failures = 0;
     return;
   }
-  if (engine->frozen()) return Unanswered(key, member, redis::Reach::kSilent);
+  if (engine->frozen()) {
+    // It went on for a while since it was asked, and its answer was there before we woke.
+    const bool spoke = member.watched == engine && member.asked_at > 0 &&
+                       engine->frozen_since() > member.asked_at;
+    if (!spoke) return Unanswered(key, member, redis::Reach::kSilent);
+    member.asked_at = 0;
+    member.failures = 0;
+    return Tell(member.group, redis::OnInfo(member.facts, engine->Info(), world().Now()));
+  }
   if (engine->stranger()) return TurnedAway(member, redis::Ended::kDenied);
   member.watched = engine;
   const redis::Info info = engine->Info();

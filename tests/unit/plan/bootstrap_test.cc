@@ -181,5 +181,29 @@ TEST(NoRecord, TheFirstPrimaryIsRecordedByItsProcess) {
   EXPECT_EQ(plan.record->transition->stage, model::Stage::kPromoting);
 }
 
+// A watch that fell silent lacks members, and shows others as they were.
+TEST(NoRecord, AListShowsWhoIsThereUnlessTheGroupIsNew) {
+  World fresh;
+  fresh.Unrecorded();
+  EXPECT_FALSE(fresh.Make().confirm_all);
+
+  World lost;
+  lost.Unrecorded();
+  lost.seen.primary_slice.epoch = 3;
+  for (int i = 1; i <= 3; ++i) lost.seen.memory.changed["uid-00" + std::to_string(i)].at = 0;
+  for (int i = 1; i <= 3; ++i) {
+    lost.seen.memory.changed["uid-00" + std::to_string(i)].run_id = lost.facts(i).run_id;
+  }
+  ASSERT_TRUE(lost.Make().record) << Joined(EffectsOf(lost));
+  EXPECT_TRUE(lost.Make().confirm_all);
+
+  World unplaced(4);
+  unplaced.Unrecorded();
+  NeverSaid(unplaced, 4, 30'000);
+  unplaced.pod(4).node.clear();
+  ASSERT_TRUE(unplaced.Make().record) << Joined(EffectsOf(unplaced));
+  EXPECT_TRUE(unplaced.Make().confirm_all);
+}
+
 }  // namespace
 }  // namespace regroup::plan::testing

@@ -277,6 +277,22 @@ TEST(Removal, TheLastHolderIsNeverRemoved) {
       << "only the replica's data is within reach: it is to take over";
 }
 
+// A leader that stands still before it sends the order sends it no more.
+TEST(Removal, ItsOrderAgesWithThePrimarysAnswer) {
+  World world(3);
+  world.spec().replicas = 1;
+  world.record().in_sync.pop_back();
+  world.seen.reader_slice.endpoints.pop_back();
+  world.Fence(3);
+  world.facts(1).replicas.pop_back();
+  world.engine(1).facts_at = world.engine(1).last_heard = kNow - 2;
+  const model::Plan plan = world.Make();
+  ASSERT_EQ(plan.effects.size(), 1U);
+  const auto* removal = std::get_if<model::DeleteMember>(&plan.effects[0]);
+  ASSERT_NE(removal, nullptr);
+  EXPECT_EQ(removal->not_after, kNow - 2 + 2000);
+}
+
 TEST(Status, AtRest) {
   World world;
   const model::Plan plan = world.Make();
