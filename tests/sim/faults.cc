@@ -346,8 +346,11 @@ void FaultScene::WipeStatus() {
 
 // Both operators run and have seen it: one of them alone would do, but may crash next.
 bool FaultScene::OperatorsKnowSecret() const {
-  return std::all_of(operators_.begin(), operators_.end(),
-                     [](const auto& one) { return one->running() && one->synced(); });
+  if (!GroupExists()) return false;
+  const model::GroupMeta meta = Stored().meta;
+  return std::all_of(operators_.begin(), operators_.end(), [&meta](const auto& one) {
+    return one->running() && one->synced() && one->Sees(meta);
+  });
 }
 
 // What the group owns comes back as it was, the Secret with the passwords that the members know.

@@ -76,6 +76,7 @@ constexpr Found kFound[] = {
     {"LookedAtWhileTheRoleMoves", 182},
     {"ASecretEditedWhileNoProcessRuns", 9949},
     {"ASecretEditedWhileNoProcessRuns2", 20733},
+    {"ASecretEditedBeforeTheOtherOneSawTheGroup", 22592},
     {"ARemovalSentByALeaderThatStoodStill", 11355},
     {"ASilentWatchShowsMembersAsUnplaced", 13496},
     {"ASilentWatchLacksTheHolder", 27474},

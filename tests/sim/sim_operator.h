@@ -52,6 +52,11 @@ class SimOperator {
   void LeadAnyway(bool on);
   void ResetHungWatches();
   bool synced() const { return running() && Synced(); }
+  // Its watches have told it of this very group.
+  bool Sees(const model::GroupMeta& meta) const {
+    const auto group = running() ? process_->caches.Group(model::KeyOf(meta)) : nullptr;
+    return group != nullptr && group->meta.uid == meta.uid;
+  }
   bool running() const { return process_ != nullptr; }
   bool leading() const { return running() && process_->leading; }
   const std::string& host() const { return host_; }
