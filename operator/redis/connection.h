@@ -58,9 +58,9 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
  private:
   struct Pending {
-    Pending(asio::io_context& io, std::uint64_t its_id, std::size_t count, ReplyFn then)
+    Pending(asio::io_context& io, std::uint32_t its_id, std::size_t count, ReplyFn then)
         : id(its_id), replies(count), done(std::move(then)), timer(io) {}
-    std::uint64_t id;
+    std::uint32_t id;
     std::size_t replies;
     std::vector<Reply> got;
     ReplyFn done;
@@ -98,7 +98,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::string out_;
   std::string writing_;
   std::list<Pending> pending_;
-  std::uint64_t last_id_ = 0;
+  std::uint32_t last_id_ = 0;  // of a command; one wait outlives its command by no 2^32 others
   bool accepted_ = false;
   bool open_ = false;
   bool ended_ = false;
