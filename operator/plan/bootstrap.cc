@@ -29,7 +29,6 @@ bool NeverRan(const Context& context, const Member& member) {
 
 // A deleted member, too, may take writes until its process is proven to have ended.
 bool MayHold(const Context& context, const Member& member) {
-  if (NeverRan(context, member)) return false;
   return !Deleting(member) || !NobodyRuns(context.seen, member);
 }
 
@@ -60,8 +59,8 @@ Survey Look(const Context& context) {
   const MonoMs last_change = LastChange(context);
   for (const Member& member : context.seen.members) {
     if (!Answers(member)) {
-      if (MayHold(context, member)) survey.waiting_for = member.name;
-      survey.never_ran = survey.never_ran || NeverRan(context, member);
+      if (NeverRan(context, member)) survey.never_ran = true;
+      else if (MayHold(context, member)) survey.waiting_for = member.name;
       continue;
     }
     ++survey.answering;

@@ -90,7 +90,6 @@ class Round {
   MonoMs hand_over_since_ = 0;
   std::set<std::string> acknowledged_;    // members whose engine change of this round is done
   std::size_t next_confirm_ = 0;
-  bool confirms_all_ = false;
   std::size_t next_engine_ = 0;
   std::size_t next_object_ = 0;
   bool recorded_ = false;

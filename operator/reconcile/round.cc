@@ -88,7 +88,6 @@ Round::Round(const Ports& ports, const Options& options, GroupState& state, mode
     else if (!engine->after_uid.empty()) hand_over_ = i;
     else engine_.push_back(i);
   }
-  confirms_all_ = plan_.confirm_all;
   if (!engine_.empty() || hand_over_) phase_ = Phase::kPrepare;
   else if (plan_.record) phase_ = Phase::kAuthority;
   else if (!objects_.empty()) phase_ = Phase::kObjects;
@@ -163,7 +162,8 @@ void Round::Prepare() {
 }
 
 Round::Phase Round::AfterPrepare() const {
-  if (next_confirm_ < plan_.confirm.size() || confirms_all_) return Phase::kConfirm;
+  const std::size_t all = plan_.confirm.size() + (plan_.confirm_all ? 1 : 0);
+  if (next_confirm_ < all) return Phase::kConfirm;
   return RecordsLate() ? Phase::kEngine : Phase::kAuthority;
 }
 
@@ -198,7 +198,7 @@ void Round::Confirm() {
 
 // A list shows members that a silent watch has never told of, and what became of the others.
 void Round::ConfirmAll() {
-  confirms_all_ = false;
+  ++next_confirm_;
   kube::ListOptions ours;
   ours.namespace_name = seen_.group.meta.namespace_name;
   ours.label_selector = TypeOf(Watched::kPod).label_selector + "," + render::kGroupLabel + "=" +
@@ -208,18 +208,14 @@ void Round::ConfirmAll() {
     Note("list the group's pods", list.error());
     return Drop("which members there are is not known");
   }
-  std::map<std::string, std::string> planned;  // their versions by UID
-  for (const model::Member& member : seen_.members) {
-    if (member.pod) planned[member.uid] = member.pod->resource_version;
-  }
   bool same = true;
   const Json& pods = Child(*list, "items");
   for (const Json& pod : pods.is_array() ? pods : Json::array()) {
     if (render::ParseOwned(pod).group_uid != seen_.group.meta.uid) continue;  // a namesake's
     ports_.caches->Keep(Watched::kPod, pod, ports_.clock->Now());
-    const auto known = planned.find(Str(At(pod, {"metadata", "uid"})));
-    same = same && known != planned.end() &&
-           known->second == Str(At(pod, {"metadata", "resourceVersion"}));
+    const model::Member* known = seen_.FindMember(Str(At(pod, {"metadata", "uid"})));
+    same = same && known != nullptr && known->pod &&
+           known->pod->resource_version == Str(At(pod, {"metadata", "resourceVersion"}));
   }
   if (!same) return Drop("the group's pods are not the ones that were planned with");
   phase_ = AfterPrepare();
@@ -395,8 +391,7 @@ void Round::Object() {
     }
   }
   if (done) {
-    const auto* gone = std::get_if<model::DeleteMember>(&effect);
-    if (gone != nullptr) state_.memory.shut_at[gone->uid] = ports_.clock->Now();
+    if (removal != nullptr) state_.memory.shut_at[removal->uid] = ports_.clock->Now();
     Log(LogLevel::kInfo, "done",
         {{"group", key_},
          {"epoch", seen_.group.record.epoch},

@@ -146,9 +146,7 @@ void FakeFleet::Ask(const std::string& key, Watched& member) {
     const bool spoke = member.watched == engine && member.asked_at > 0 &&
                        engine->frozen_since() > member.asked_at;
     if (!spoke) return Unanswered(key, member, redis::Reach::kSilent);
-    member.asked_at = 0;
-    member.failures = 0;
-    return Tell(member.group, redis::OnInfo(member.facts, engine->Info(), world().Now()));
+    return Answered(member, engine->Info());
   }
   if (engine->stranger()) return TurnedAway(member, redis::Ended::kDenied);
   member.watched = engine;
@@ -159,10 +157,14 @@ void FakeFleet::Ask(const std::string& key, Watched& member) {
     const auto it = *alive ? members_.find(key) : members_.end();
     if (!*alive || it == members_.end() || it->second.target.address != address) return;
     if (!Reaches(it->second, *engine) || it->second.watched != engine) return;
-    it->second.asked_at = 0;
-    it->second.failures = 0;
-    Tell(it->second.group, redis::OnInfo(it->second.facts, info, world().Now()));
+    Answered(it->second, info);
   });
+}
+
+void FakeFleet::Answered(Watched& member, const redis::Info& info) {
+  member.asked_at = 0;
+  member.failures = 0;
+  Tell(member.group, redis::OnInfo(member.facts, info, world().Now()));
 }
 
 void FakeFleet::Unanswered(const std::string&, Watched& member, redis::Reach reach) {

@@ -74,6 +74,7 @@ class FakeFleet final : public redis::Fleet, public EngineObserver {
   void SchedulePoll(const std::string& key, std::uint64_t generation, std::int64_t delay_ms);
   void Poll(const std::string& key, std::uint64_t generation);
   void Ask(const std::string& key, Watched& member);
+  void Answered(Watched& member, const redis::Info& info);
   void Unanswered(const std::string& key, Watched& member, redis::Reach reach);
   void TurnedAway(Watched& member, redis::Ended how);
   void Tell(const std::string& group, redis::Wake wake);

@@ -349,7 +349,7 @@ bool FaultScene::OperatorsKnowSecret() const {
   if (!GroupExists()) return false;
   const model::GroupMeta meta = Stored().meta;
   return std::all_of(operators_.begin(), operators_.end(), [&meta](const auto& one) {
-    return one->running() && one->synced() && one->Sees(meta);
+    return one->synced() && one->Sees(meta);
   });
 }
 

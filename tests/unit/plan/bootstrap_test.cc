@@ -190,7 +190,6 @@ TEST(NoRecord, AListShowsWhoIsThereUnlessTheGroupIsNew) {
   World lost;
   lost.Unrecorded();
   lost.seen.primary_slice.epoch = 3;
-  for (int i = 1; i <= 3; ++i) lost.seen.memory.changed["uid-00" + std::to_string(i)].at = 0;
   for (int i = 1; i <= 3; ++i) {
     lost.seen.memory.changed["uid-00" + std::to_string(i)].run_id = lost.facts(i).run_id;
   }
