@@ -199,7 +199,7 @@ struct Memory {
   std::map<std::string, MonoMs> shut_at;  // by run id or pod UID: when its end was last asked for
   std::string ended_run;  // of the recorded primary, once its process is proven to have ended…
   MonoMs ended_at = 0;    // …and when that was first seen
-  MonoMs slice_written_at = 0;            // when an endpoint slice was last written
+  MonoMs proxies_synced_at = 0;  // when kube-proxies last followed a slice, or are going to
   MonoMs switch_given_up_at = 0;          // when a switchover last went back; 0: none did
   // The transition under way, for the stages' times; 0 where another leader did it.
   std::string decided_id;

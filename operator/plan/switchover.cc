@@ -27,7 +27,8 @@ constexpr std::int64_t kFastMs = 10;
 // "Close": more than this cannot be read in the time that a write gap may take.
 constexpr std::int64_t kCloseBytes = std::int64_t{8} << 20;
 constexpr std::int64_t kCatchUpMs = 1000;    // from the fence to the promotion; then it goes back
-constexpr std::int64_t kProxySyncMs = 1'200; // kube-proxy's minSyncPeriod, and the way to it
+constexpr std::int64_t kProxySyncMs = 1000;  // kube-proxy's minSyncPeriod
+constexpr std::int64_t kProxyLagMs = 200;    // until it has heard of a slice and followed it
 constexpr std::int64_t kTryAgainMs = 10'000; // after a switchover that went back
 
 struct Wish {
@@ -86,14 +87,14 @@ void WaitForWish(Context& context, const Wish& wish) {
                     Missing(context, wish.to) + ".";
 }
 
-// A kube-proxy that has just synced waits a second before it does so again, and the old primary
-// serves meanwhile. A member that has just lost the role gets it back by the spec's wish only after
+// A kube-proxy that has just synced waits a second before it does so again, and nobody takes writes
+// meanwhile. A member that has just lost the role gets it back by the spec's wish only after
 // the cool-down, and a switchover that went back is not tried again at once.
 std::int64_t PauseMs(const Context& context, const Wish& wish) {
   const model::Memory& memory = context.seen.memory;
   std::int64_t left_ms = 0;
-  if (memory.slice_written_at > 0) {
-    left_ms = memory.slice_written_at + kProxySyncMs - context.seen.now;
+  if (memory.proxies_synced_at > 0) {
+    left_ms = memory.proxies_synced_at + kProxySyncMs + kProxyLagMs - context.seen.now;
   }
   if (memory.switch_given_up_at > 0) {
     left_ms = std::max(left_ms, memory.switch_given_up_at + kTryAgainMs - context.seen.now);
@@ -258,6 +259,11 @@ void PlanReturning(Context& context, const Ends& ends) {
 }
 
 }  // namespace
+
+MonoMs ProxySyncAfter(MonoMs last, MonoMs now) {
+  if (last > now) return last;  // it is waiting already
+  return last > 0 ? std::max(now, last + kProxySyncMs) : now;
+}
 
 bool PlanSwitchover(Context& context, const Member& primary) {
   const Wish wish = WishOf(context, primary);

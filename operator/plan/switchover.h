@@ -14,6 +14,11 @@ namespace regroup::plan {
 // names another one. True when this pass began to move the role.
 bool PlanSwitchover(Context& context, const model::Member& primary);
 
+// When a kube-proxy follows a slice that is written now. One that is idle does so at once; one that
+// synced in the last second (at its default minSyncPeriod) waits for the rest of it, with all that
+// was written meanwhile. `last`: the same for the write before, 0 for none.
+MonoMs ProxySyncAfter(MonoMs last, MonoMs now);
+
 // A transition in stage kSwitching or kReturning whose new primary does not take writes (yet).
 void PlanHandOver(Context& context);
 

@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "operator/base/log.h"
+#include "operator/plan/switchover.h"
 #include "operator/reconcile/act.h"
 #include "operator/reconcile/observe.h"
 #include "operator/reconcile/passwords.h"
@@ -384,9 +385,11 @@ void Round::Object() {
   Result<void> done = Perform(ports_, options_, seen_, secrets_, effect);
   // A write whose answer was lost may have moved the endpoint, too.
   if (const auto* slice = std::get_if<model::WriteSlice>(&effect)) {
-    state_.memory.slice_written_at = ports_.clock->Now();
+    const MonoMs now = ports_.clock->Now();
+    MonoMs& synced_at = state_.memory.proxies_synced_at;
+    synced_at = plan::ProxySyncAfter(synced_at, now);
     if (slice->kind == model::SliceKind::kPrimary) {
-      state_.memory.endpoint_at = state_.memory.slice_written_at;
+      state_.memory.endpoint_at = now;
       LeaveAddresses(state_.memory, seen_, *slice);
     }
   }

@@ -10,8 +10,10 @@ from typing import Callable
 from client import WriteLog
 from group import Group, MemberView
 from observer import ObserverLog, ObserverProcess, check_one_writer
+from operator_control import endpoint_writes
 
 WARM_UP_S = 2.5  # and a kube-proxy that has just synced the new group waits a second before the next one
+SLOW_MS = 300  # a gap above this says what the client and kube-proxy had meanwhile
 QUIET_S = 1.5  # after the fault nothing of ours runs for so long: the measurement comes first
 
 
@@ -27,6 +29,7 @@ class Round:
     observer: ObserverLog
     lost: list[tuple[float, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)  # of "one writer at a time"
+    endpoint_writes: list[tuple[float, str]] = field(default_factory=list)  # (when, "user slice")
 
     @property
     def gap_ms(self) -> float:
@@ -49,7 +52,18 @@ class Round:
         return (f"{self.old.name} > {self.new.name}: gap {self.gap_ms:.0f} ms, in sync again "
                 f"after {self.in_sync_s:.1f} s, {len(self.lost)} of {len(self.client.acks)} "
                 f"acknowledged writes lost"
-                + (f" (the last {self.lost_ms:.0f} ms)" if self.lost else ""))
+                + (f" (the last {self.lost_ms:.0f} ms)" if self.lost else "")
+                + (self.story() if self.gap_ms > SLOW_MS else ""))
+
+    def story(self) -> str:
+        """What a long gap was made of; times in ms from its begin, two seconds before it included."""
+        begin, end = self.client.longest_gap(self.fault_at - 0.01, self.settled_at)
+        failures = ", ".join(f"{count} {what}" for what, count
+                             in self.client.failures_in(begin, end).items())
+        writes = "; ".join(f"{(when - begin) * 1000:+.0f} {what}" for when, what
+                           in self.endpoint_writes if begin - 2 < when < end)
+        return (f" [gap from {(begin - self.fault_at) * 1000:.0f} ms after the fault; the client: "
+                f"{failures or 'no failure'}; endpoints written: {writes or 'none known'}]")
 
 
 def run_round(group: Group, fault: Callable[[MemberView], float], members: int = 3,
@@ -78,6 +92,8 @@ def run_round(group: Group, fault: Callable[[MemberView], float], members: int =
     done = Round(old, group.primary(), fault_at, settled_at, client.log(), seen)
     done.lost = client.lost()
     done.problems = check_one_writer(seen, group.epoch() - epoch)
+    if done.gap_ms > SLOW_MS and group.cluster.local:
+        done.endpoint_writes = endpoint_writes(group.cluster, fault_at - WARM_UP_S)
     return done
 
 

@@ -68,7 +68,7 @@ class Settings:
     cuts: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_CUTS", 1, 5)))
     powers: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_POWER_CUTS", 0, 5)))
     hangs: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_HANGS", 1, 5)))
-    drains: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_DRAINS", 1, 3)))
+    drains: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_DRAINS", 3, 50)))
     guard_lag_s: int = field(
         default_factory=lambda: int(number_from_env("REGROUP_E2E_GUARD_LAG_S", 2, 2)))
     planned: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_PLANNED", 3, 50)))

@@ -200,6 +200,37 @@ def parse_logs(pod: str, text: str) -> Iterator[LogLine]:
             continue
 
 
+def audit_events(path: Path, offset: int = 0) -> Iterator[Json]:
+    """The finished writes in an audit log."""
+    with open(path, encoding="utf-8") as stream:
+        stream.seek(offset)
+        for line in stream:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue  # the last line may be half written
+            if event.get("verb") in WRITE_VERBS and event.get("stage") in (
+                    "ResponseComplete", "Panic"):
+                yield event
+
+
+def endpoint_writes(cluster: Cluster, since: float) -> list[tuple[float, str]]:
+    """Everybody's writes of EndpointSlices since that CLOCK_MONOTONIC time, by the audit log.
+
+    kube-proxy, once it has followed one of them, waits up to a second with the next.
+    """
+    found = []
+    apart = time.time() - time.monotonic()
+    for event in audit_events(cluster.faults.audit_log()):
+        target = event.get("objectRef", {})
+        when = datetime.fromisoformat(event["stageTimestamp"].replace("Z", "+00:00")).timestamp()
+        if target.get("resource") == "endpointslices" and when - apart >= since:
+            who = str(event.get("user", {}).get("username", "")).rpartition(":")[2]
+            found.append((when - apart, f"{who} {event['verb']} "
+                                        f"{target.get('namespace', '')}/{target.get('name', '')}"))
+    return found
+
+
 class AuditTail:
     """The API server's audit log from now on."""
 
@@ -210,23 +241,14 @@ class AuditTail:
     def writes(self) -> list[str]:
         """Writes by the operator's service account since then, each as "verb resource name"."""
         found = []
-        with open(self._path, encoding="utf-8") as stream:
-            stream.seek(self._offset)
-            for line in stream:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    continue  # the last line may be half written
-                user = str(event.get("user", {}).get("username", ""))
-                if not user.startswith(f"system:serviceaccount:{NAMESPACE}:"):
-                    continue
-                if event.get("verb") not in WRITE_VERBS or event.get("stage") not in (
-                        "ResponseComplete", "Panic"):
-                    continue
-                target = event.get("objectRef", {})
-                found.append(f"{event['verb']} {target.get('resource')}"
-                             f"{'/' + target['subresource'] if target.get('subresource') else ''}"
-                             f" {target.get('namespace', '')}/{target.get('name', '')}")
+        for event in audit_events(self._path, self._offset):
+            user = str(event.get("user", {}).get("username", ""))
+            if not user.startswith(f"system:serviceaccount:{NAMESPACE}:"):
+                continue
+            target = event.get("objectRef", {})
+            found.append(f"{event['verb']} {target.get('resource')}"
+                         f"{'/' + target['subresource'] if target.get('subresource') else ''}"
+                         f" {target.get('namespace', '')}/{target.get('name', '')}")
         return found
 
     def writes_but_lease(self) -> list[str]:

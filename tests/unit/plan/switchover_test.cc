@@ -2,6 +2,7 @@
 // is made where silence cannot be waited for (kill-not-wait), cool-down's pauses, TestFailover.
 #include <gtest/gtest.h>
 
+#include "operator/plan/switchover.h"
 #include "tests/unit/plan/world.h"
 
 namespace regroup::plan::testing {
@@ -101,9 +102,21 @@ TEST(Planned, WhenItBegins) {
       {"an endpoint that was written a moment ago: kube-proxy would wait, so the role waits", 3,
        [](World& w) {
          w.node(1).draining = true;
-         w.seen.memory.slice_written_at = kNow - 600;
+         w.seen.memory.proxies_synced_at = kNow - 600;
        },
        {}},
+      {"it was written twice within a second: kube-proxy has still to follow the second", 3,
+       [](World& w) {
+         w.node(1).draining = true;
+         w.seen.memory.proxies_synced_at = ProxySyncAfter(kNow - 2100, kNow - 1300);
+       },
+       {}},
+      {"kube-proxy has been idle for a second", 3,
+       [](World& w) {
+         w.node(1).draining = true;
+         w.seen.memory.proxies_synced_at = kNow - 1200;
+       },
+       both, Switching("NodeDrained")},
       {"a switchover that went back is not tried again at once", 3,
        [](World& w) {
          w.node(1).draining = true;
@@ -111,6 +124,14 @@ TEST(Planned, WhenItBegins) {
        },
        {}},
   });
+}
+
+TEST(Planned, AKubeProxyWaitsASecondBetweenTwoSyncs) {
+  EXPECT_EQ(ProxySyncAfter(0, 5000), 5000) << "the first one";
+  EXPECT_EQ(ProxySyncAfter(3900, 5000), 5000) << "it was idle";
+  EXPECT_EQ(ProxySyncAfter(4500, 5000), 5500) << "it synced half a second before";
+  EXPECT_EQ(ProxySyncAfter(5500, 5200), 5500) << "the sync to come takes this write, too";
+  EXPECT_EQ(ProxySyncAfter(5500, 5600), 6500) << "it has just done that sync";
 }
 
 TEST(Planned, AWishThatCannotBeMetIsTold) {
