@@ -5,8 +5,6 @@ namespace regroup::redis {
 namespace {
 
 constexpr std::int64_t kOverdueMs = 150;  // an INFO without a reply for so long is worth a look
-constexpr std::int64_t kUnackedGoneMs = 350;   // sent data unacknowledged: the host is gone
-constexpr std::int64_t kSilentMs = 500;        // acknowledged, no reply: the process hangs
 constexpr std::int64_t kInfoDeadlineMs = 3000; // then a fresh connection is tried
 constexpr char kBusyRun[] = "busy";
 std::uint64_t next_token = 1;                  // the Asio thread only

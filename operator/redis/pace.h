@@ -1,4 +1,5 @@
-// How often a group's members are asked for INFO: a pure function of its pace.
+// How often a group's members are asked for INFO, a pure function of its pace, and how long an
+// answer may be owed.
 #pragma once
 
 #include <algorithm>
@@ -18,6 +19,9 @@ inline std::int64_t PollIntervalMs(Pace pace) {
   }
   return 1000;
 }
+
+inline constexpr std::int64_t kUnackedGoneMs = 350;  // a question not acknowledged: no host
+inline constexpr std::int64_t kSilentMs = 500;       // acknowledged, not answered: it hangs
 
 // How many members are asked faster than at rest.
 struct FastMembers {

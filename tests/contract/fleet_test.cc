@@ -10,6 +10,7 @@
 #include <gtest/gtest.h>
 
 #include "operator/redis/commands.h"
+#include "operator/redis/pace.h"
 #include "operator/render/acl.h"
 #include "tests/contract/watched_fleet.h"
 
@@ -154,6 +155,7 @@ TEST_F(FleetTest, AFrozenProcessIsSilentNotUnreachable) {
   ASSERT_TRUE(Answering());
   engine_.Signal(SIGSTOP);
   EXPECT_TRUE(Until([](const MemberFacts& facts) { return facts.reach == Reach::kSilent; }));
+  EXPECT_GE(Facts().reach_since - Facts().last_heard, kSilentMs) << "an answer is owed for so long";
   engine_.Signal(SIGCONT);
   EXPECT_TRUE(Answering());
 }

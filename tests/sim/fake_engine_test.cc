@@ -11,6 +11,9 @@
 
 #include <gtest/gtest.h>
 
+#include "operator/redis/pace.h"
+#include "tests/sim/fake_fleet.h"
+
 namespace regroup::sim {
 namespace {
 
@@ -354,6 +357,28 @@ TEST(FakeEngine, KillOfTheOperatorsUserDropsBufferedCommands) {
   while (!over) world.RunOne();
   EXPECT_FALSE(engine->is_primary());
   EXPECT_TRUE(engine->HasControl(leader));
+}
+
+// Seed 34744: with an earlier verdict a leader that had stood still ended a primary as hung that
+// had done so for 3.5 s (kill-not-wait counts back from the verdict). The real one's time is
+// asserted in tests/contract/fleet_test.cc.
+TEST(FakeFleet, AFrozenProcessIsSilentOnceItOwesAnAnswerForAsLongAsARealOne) {
+  World world(1);
+  Network network;
+  History history;
+  Engines engines(&world, &network, &history);
+  engines.SetAddressUp("127.0.0.1", true);
+  Engine* engine = engines.Start("uid", "m", "127.0.0.1", 7000, "node", EngineConfig{});
+  const FleetFaults none;
+  FakeFleet fleet(&engines, "node", &none, [](const std::string&, bool) {});
+  fleet.SetTargets("g", {}, {{"uid", "127.0.0.1", 7000}});
+  fleet.SetPace("g", redis::Pace::kSuspect);
+  const auto facts = [&] { return fleet.Facts("g").at("uid"); };
+  while (facts().reach != redis::Reach::kAnswering) world.RunOne();
+  engine->Freeze();
+  while (facts().reach != redis::Reach::kSilent) world.RunOne();
+  EXPECT_GE(facts().reach_since - facts().last_heard, redis::kSilentMs);
+  EXPECT_LT(facts().reach_since - facts().last_heard, redis::kSilentMs + 500);
 }
 
 }  // namespace

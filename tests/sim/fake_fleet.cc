@@ -5,11 +5,6 @@
 #include "operator/redis/pace.h"
 
 namespace regroup::sim {
-namespace {
-
-constexpr std::int64_t kNoAnswerMs = 300;  // a question without an answer: silent or unreachable
-
-}  // namespace
 
 FakeFleet::FakeFleet(Engines* engines, std::string host, const FleetFaults* faults,
                      redis::WakeFn wake)
@@ -169,9 +164,11 @@ void FakeFleet::Answered(Watched& member, const redis::Info& info) {
 
 void FakeFleet::Unanswered(const std::string&, Watched& member, redis::Reach reach) {
   if (member.asked_at == 0) member.asked_at = world().Now();
-  const bool late = world().Now() - member.asked_at >= kNoAnswerMs;
+  const bool hangs = reach == redis::Reach::kSilent;
+  const std::int64_t limit_ms = hangs ? redis::kSilentMs : redis::kUnackedGoneMs;
+  const bool late = world().Now() - member.asked_at >= limit_ms;
   if (late) Tell(member.group, redis::OnReach(member.facts, reach, world().Now()));
-  if (!late) ++member.failures;  // look again soon: the verdict needs kNoAnswerMs
+  if (!late) ++member.failures;  // look again soon: the verdict needs that time
 }
 
 void FakeFleet::OnDeath(const Engine& engine) {
