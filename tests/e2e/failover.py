@@ -90,10 +90,14 @@ def run_round(group: Group, fault: Callable[[MemberView], float], members: int =
     if second is not None:
         seen = seen.merged(second.log())
     done = Round(old, group.primary(), fault_at, settled_at, client.log(), seen)
-    done.lost = client.lost()
-    done.problems = check_one_writer(seen, group.epoch() - epoch)
     if done.gap_ms > SLOW_MS and group.cluster.local:
         done.endpoint_writes = endpoint_writes(group.cluster, fault_at - WARM_UP_S)
+    try:
+        done.lost = client.lost()
+    except TimeoutError as error:
+        raise AssertionError(f"the primary's ClusterIP does not answer though all is settled; "
+                             f"{done.line()}; endpoint {group.slice('primary')}") from error
+    done.problems = check_one_writer(seen, group.epoch() - epoch)
     return done
 
 

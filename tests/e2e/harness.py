@@ -326,6 +326,11 @@ class Faults:
         if self._cluster.local:
             self._program("up", what="the cluster repaired", timeout=180)
 
+    def recycle_volumes(self) -> None:
+        """Volumes whose claims are gone can be claimed again; elsewhere a provisioner makes new ones."""
+        if self._cluster.local:
+            self._program("recycle", what="volumes recycled")
+
     def component(self, action: str, name: str) -> None:
         """stop, start, pause, resume of apiserver or etcd."""
         self._program(action, name, what=f"{name} outage")

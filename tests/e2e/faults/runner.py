@@ -72,7 +72,8 @@ class Runner:
 
     def _clear(self, group: Group, undo: Callable[[], None]) -> None:
         """The next row starts on a clean cluster, whatever this one left."""
-        for step in (lambda: group.delete(120) if self.cluster.find(group.path) else None, undo):
+        for step in (lambda: group.delete(120) if self.cluster.find(group.path) else None, undo,
+                     self.cluster.faults.recycle_volumes):
             try:
                 step()
             except (*TROUBLE, AssertionError) as error:
