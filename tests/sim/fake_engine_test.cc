@@ -2,8 +2,10 @@
 // is a rule of replication on which the simulator's verdicts rest.
 #include "tests/sim/fake_engine.h"
 
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -109,11 +111,11 @@ class RedisBench final : public Bench {
   RedisBench() {
     char folder[] = "/tmp/regroup-sim-XXXXXX";
     folder_ = mkdtemp(folder);
-    base_port_ = 20'000 + static_cast<int>(getpid() % 20'000);
+    base_port_ = FreePorts();
     for (int i = 0; i < kMembers; ++i) Start(i);
   }
   ~RedisBench() override {
-    for (int i = 0; i < kMembers; ++i) kill(Pid(i), SIGKILL);
+    for (int i = 0; i < kMembers; ++i) Signal(i, SIGKILL);
     Shell("rm -rf " + folder_);
   }
   std::string Do(int member, const Words& words) override {
@@ -124,11 +126,11 @@ class RedisBench final : public Bench {
   void Wait(std::int64_t ms) override { usleep(static_cast<useconds_t>(ms * 1000)); }
   void Restart(int member) override {
     full_syncs_before_ += SyncFull(member);
-    kill(Pid(member), SIGKILL);
+    Signal(member, SIGKILL);
     Wait(50);
     Start(member);
   }
-  void Freeze(int member, bool on) override { kill(Pid(member), on ? SIGSTOP : SIGCONT); }
+  void Freeze(int member, bool on) override { Signal(member, on ? SIGSTOP : SIGCONT); }
   int port(int member) const override { return base_port_ + member; }
   std::int64_t FullSyncs() override {
     std::int64_t count = full_syncs_before_;
@@ -155,8 +157,29 @@ class RedisBench final : public Bench {
           name + "/log");
     for (int i = 0; i < 100 && Do(member, {"PING"}).rfind("PONG", 0) != 0; ++i) Wait(20);
   }
-  pid_t Pid(int member) {
-    return atoi(Shell("cat " + folder_ + "/" + std::to_string(member) + "/pid").c_str());
+  // A process that did not start has no file of its pid, and kill(0) would end the whole test run.
+  void Signal(int member, int number) {
+    const pid_t pid = atoi(Shell("cat " + folder_ + "/" + std::to_string(member) + "/pid").c_str());
+    if (pid > 0) kill(pid, number);
+    else ADD_FAILURE() << "redis-server " << member << " is not there to be signalled";
+  }
+  // The first of so many free ports in a row, below those of outgoing connections.
+  static int FreePorts() {
+    int first = 20'000 + static_cast<int>(getpid() % 10'000);
+    for (int port = first; port < first + kMembers; ++port) {
+      if (!Free(port)) first = port + 1;
+    }
+    return first;
+  }
+  static bool Free(int port) {
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(static_cast<std::uint16_t>(port));
+    const bool free = bind(listener, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+    close(listener);
+    return free;
   }
   std::int64_t SyncFull(int member) {
     const std::string text = Do(member, {"INFO", "stats"});
