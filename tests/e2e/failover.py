@@ -32,9 +32,14 @@ class Round:
     endpoint_writes: list[tuple[float, str]] = field(default_factory=list)  # (when, "user slice")
 
     @property
-    def gap_ms(self) -> float:
+    def gap(self) -> tuple[float, float]:
         # The last acknowledgement may be just before the fault's own time stamp.
-        return self.client.longest_gap_ms(self.fault_at - 0.01, self.settled_at)
+        return self.client.longest_gap(self.fault_at - 0.01, self.settled_at)
+
+    @property
+    def gap_ms(self) -> float:
+        begin, end = self.gap
+        return (end - begin) * 1000
 
     @property
     def in_sync_s(self) -> float:
@@ -45,7 +50,7 @@ class Round:
         """How long before the gap the first lost write was acknowledged."""
         if not self.lost:
             return 0.0
-        begin, _ = self.client.longest_gap(self.fault_at - 0.01, self.settled_at)
+        begin, _ = self.gap
         return max(0.0, begin - self.lost[0][0]) * 1000
 
     def line(self) -> str:
@@ -57,7 +62,7 @@ class Round:
 
     def story(self) -> str:
         """What a long gap was made of; times in ms from its begin, two seconds before it included."""
-        begin, end = self.client.longest_gap(self.fault_at - 0.01, self.settled_at)
+        begin, end = self.gap
         failures = ", ".join(f"{count} {what}" for what, count
                              in self.client.failures_in(begin, end).items())
         writes = "; ".join(f"{(when - begin) * 1000:+.0f} {what}" for when, what

@@ -64,7 +64,7 @@ class Settings:
     """How thorough a run is. The quick figures are for CI, the full ones are the issue's bars."""
 
     kills: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_KILLS", 5, 20)))
-    deletes: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_DELETES", 1, 5)))
+    deletes: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_DELETES", 3, 5)))
     cuts: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_CUTS", 1, 5)))
     powers: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_POWER_CUTS", 0, 5)))
     hangs: int = field(default_factory=lambda: int(number_from_env("REGROUP_E2E_HANGS", 1, 5)))

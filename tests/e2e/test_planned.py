@@ -16,7 +16,6 @@ from load import Load, writes_per_second
 
 Say = Callable[[str], None]
 
-FEW_ROUNDS = 3  # at least, so that a median says something
 MANY_ROUNDS = 20  # from here on the worst one counts
 ONE_PROXY_WAIT_MS = 1000
 
@@ -96,7 +95,7 @@ def test_by_graceful_delete(group: Group, settings: Settings, cluster: Cluster, 
         return when
 
     rounds = []
-    for _ in range(max(settings.deletes, FEW_ROUNDS)):
+    for _ in range(settings.deletes):
         one = run_round(group, delete)
         say(f"  {one.line()}; {stages(group)}")
         rounds.append(one)
